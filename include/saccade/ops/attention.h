@@ -1,0 +1,30 @@
+#pragma once
+
+#include "saccade/stream.h"
+#include "saccade/tensor.h"
+
+namespace saccade::ops {
+
+/// out[r, h, :] = sum_j softmax_j(scale q[r, h, :] . k[j, g, :]) v[j, g, :],  j < visible[r]
+///
+/// Query head h reads kv head g = h / (heads / kv_heads): multi-query when kv_heads is 1.
+/// visible expresses every block-causal mask: a row sees all keys of its own and earlier blocks.
+///
+///   q        [rows, heads, head_dim]        f32 or bf16
+///   k, v     [kv_rows, kv_heads, head_dim]  type of q
+///   visible  [rows]                         i32 in [1, kv_rows]; not given: every row sees all keys
+///   out      [rows, heads head_dim]         type of q; not q, k or v
+///
+/// Logits, softmax and sums in f32.
+void attention(const Stream&, Tensor q, Tensor k, Tensor v, Tensor visible, float scale,
+               Tensor out);
+
+/// Self-attention of independent sequences, from a merged projection. Every row sees its sequence.
+///
+///   qkv  [batch, rows, 3 heads head_dim]  f32 or bf16: all heads' queries, then keys, then values
+///   out  [batch, rows, heads head_dim]    type of qkv
+///
+/// Logits, softmax and sums in f32.
+void attention_packed(const Stream&, Tensor qkv, int heads, float scale, Tensor out);
+
+}  // namespace saccade::ops

@@ -1,0 +1,127 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "saccade/error.h"
+
+namespace saccade {
+
+enum class Model : std::uint8_t { kPi0, kPi05 };
+
+/// Whose preprocessing and postprocessing is followed; they give different actions.
+enum class Mode : std::uint8_t { kOpenpi, kLerobot };
+
+/// Type of activations and matrix weights. kF32 keeps weights as the checkpoint stores them.
+enum class Precision : std::uint8_t { kF32, kBf16 };
+
+const char* name_of(Model);      // "pi05"
+const char* name_of(Mode);       // "lerobot"
+const char* name_of(Precision);  // "f32"
+
+/// Reports progress of long work: what is being done, and the bytes done and in all.
+using Progress =
+    std::function<void(std::string_view what, std::uint64_t done, std::uint64_t total)>;
+
+/// What a user may set beside the checkpoint. Values that are not given come from its files.
+struct LoadOptions {
+  std::optional<Model> model;            // else from config.json, else from the tensors present
+  std::optional<Mode> mode;              // else from the checkpoint's layout
+  Precision precision = Precision::kF32;
+  std::optional<int> steps;              // denoising steps; else the checkpoint's, else 10
+  std::optional<int> chunk;              // actions in a chunk; else the checkpoint's, else 50
+  std::optional<int> max_prompt_tokens;  // else the checkpoint's, else 48 (Pi0) or 200 (Pi0.5)
+  std::optional<int> vision_heads;       // SigLIP's heads, where the tensors do not tell
+  std::string openpi_config;             // an openpi train config, such as "pi05_libero"
+  std::filesystem::path statistics;      // norm_stats.json or a LeRobot statistics file
+  std::filesystem::path tokenizer;       // a SentencePiece model
+  Progress progress;
+};
+
+/// One camera frame: 8-bit RGB, rows without gaps. The pixels are the caller's.
+struct Frame {
+  const std::uint8_t* pixels = nullptr;
+  int height = 0;
+  int width = 0;
+};
+
+/// What the robot sees and is told. Cameras that are not given count as missing.
+struct Observation {
+  std::map<std::string, Frame> frames;     // by the policy's camera names
+  std::vector<double> state;               // physical units
+  std::string prompt;
+  std::optional<std::vector<int>> tokens;  // replaces the tokenised prompt
+  std::uint64_t seed = 0;                  // of the noise, unless it is given
+  std::optional<std::vector<float>> noise; // [chunk, max_action_dim], row-major
+};
+
+/// Wall time of one part of an inference.
+struct StageTime {
+  std::string stage;
+  double ms = 0;
+};
+
+/// Actions in physical units, row-major.
+struct ActionChunk {
+  int actions = 0;                    // rows
+  int action_dim = 0;                 // columns
+  std::vector<float> values;          // [actions, action_dim]
+  std::vector<int> tokens;            // what the model was prompted with
+  std::vector<StageTime> times;
+  std::vector<std::string> warnings;  // sentences, such as that a prompt was cut
+};
+
+/// What a loaded policy is and expects.
+struct PolicyInfo {
+  Model model = Model::kPi0;
+  Mode mode = Mode::kOpenpi;
+  Precision precision = Precision::kF32;
+  std::string layout;                     // "lerobot", "openpi" or "orbax"
+  int steps = 0;
+  int chunk = 0;
+  int state_dim = 0;                      // 0: not known, any up to max_state_dim
+  int max_state_dim = 0;
+  int action_dim = 0;
+  int max_action_dim = 0;
+  int image_size = 0;
+  int max_prompt_tokens = 0;
+  bool state_in_prompt = false;
+  std::vector<std::string> cameras;       // in the order the model sees them
+  std::vector<std::string> action_names;  // empty when the checkpoint has none
+  std::uint64_t parameters = 0;
+  std::uint64_t weight_bytes = 0;
+  std::vector<std::string> warnings;
+};
+
+/// A robot policy, loaded once and asked for one chunk of actions after the other.
+/// Several may live in one process. A Policy is used by one thread at a time.
+class Policy {
+ public:
+  /// Reads a LeRobot directory, an openpi PyTorch directory, an openpi JAX (Orbax) directory or a
+  /// single safetensors file. Throws InvalidArgument with one sentence that names what is wrong.
+  static Policy load(const std::filesystem::path& checkpoint, const LoadOptions& = {});
+
+  Policy(Policy&&) noexcept;
+  Policy& operator=(Policy&&) noexcept;
+  ~Policy();
+
+  const PolicyInfo& info() const;
+
+  /// Throws InvalidArgument when the observation does not fit the policy.
+  ActionChunk infer(const Observation&);
+
+ private:
+  struct State;
+  explicit Policy(std::unique_ptr<State>);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace saccade

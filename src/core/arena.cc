@@ -1,0 +1,41 @@
+#include "core/arena.h"
+
+#include <sys/mman.h>
+
+#include <new>
+
+#include "core/check.h"
+
+namespace saccade {
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+
+std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+}  // namespace
+
+Arena::Arena(std::size_t capacity_bytes) : capacity_(aligned(capacity_bytes)) {
+  if (capacity_ == 0) return;
+  void* block =
+      mmap(nullptr, capacity_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (block == MAP_FAILED) throw std::bad_alloc();
+  block_ = {static_cast<std::byte*>(block), Unmap{capacity_}};
+}
+
+void Arena::Unmap::operator()(std::byte* block) const { munmap(block, bytes); }
+
+std::size_t Arena::padded_bytes(Shape shape, DType dtype) {
+  return aligned(std::size_t(shape.size()) * size_of(dtype));
+}
+
+Tensor Arena::allocate(Shape shape, DType dtype) {
+  const std::size_t bytes = padded_bytes(shape, dtype);
+  SACCADE_CHECK(bytes <= capacity_ - used_, "arena", "asked for ", bytes, " bytes, ",
+                capacity_ - used_, " are left");
+  Tensor tensor{block_.get() + used_, shape, dtype, Device::kCpu};
+  used_ += bytes;
+  return tensor;
+}
+
+}  // namespace saccade
