@@ -33,8 +33,8 @@ using Progress =
 
 /// What a user may set beside the checkpoint. Values that are not given come from its files.
 struct LoadOptions {
-  std::optional<Model> model;            // else from config.json, else from the tensors present
-  std::optional<Mode> mode;              // else from the checkpoint's layout
+  std::optional<Model> model;  // else from config.json, else from the tensors present
+  std::optional<Mode> mode;    // else from the checkpoint's layout
   Precision precision = Precision::kF32;
   std::optional<int> steps;              // denoising steps; else the checkpoint's, else 10
   std::optional<int> chunk;              // actions in a chunk; else the checkpoint's, else 50
@@ -55,12 +55,12 @@ struct Frame {
 
 /// What the robot sees and is told. Cameras that are not given count as missing.
 struct Observation {
-  std::map<std::string, Frame> frames;     // by the policy's camera names
-  std::vector<double> state;               // physical units
+  std::map<std::string, Frame> frames;  // by the policy's camera names
+  std::vector<double> state;            // physical units
   std::string prompt;
-  std::optional<std::vector<int>> tokens;  // replaces the tokenised prompt
-  std::uint64_t seed = 0;                  // of the noise, unless it is given
-  std::optional<std::vector<float>> noise; // [chunk, max_action_dim], row-major
+  std::optional<std::vector<int>> tokens;   // replaces the tokenised prompt
+  std::uint64_t seed = 0;                   // of the noise, unless it is given
+  std::optional<std::vector<float>> noise;  // [chunk, max_action_dim], row-major
 };
 
 /// Wall time of one part of an inference.
@@ -71,10 +71,10 @@ struct StageTime {
 
 /// Actions in physical units, row-major.
 struct ActionChunk {
-  int actions = 0;                    // rows
-  int action_dim = 0;                 // columns
-  std::vector<float> values;          // [actions, action_dim]
-  std::vector<int> tokens;            // what the model was prompted with
+  int actions = 0;            // rows
+  int action_dim = 0;         // columns
+  std::vector<float> values;  // [actions, action_dim]
+  std::vector<int> tokens;    // what the model was prompted with
   std::vector<StageTime> times;
   std::vector<std::string> warnings;  // sentences, such as that a prompt was cut
 };
@@ -84,10 +84,10 @@ struct PolicyInfo {
   Model model = Model::kPi0;
   Mode mode = Mode::kOpenpi;
   Precision precision = Precision::kF32;
-  std::string layout;                     // "lerobot", "openpi" or "orbax"
+  std::string layout;  // "lerobot", "openpi" or "orbax"
   int steps = 0;
   int chunk = 0;
-  int state_dim = 0;                      // 0: not known, any up to max_state_dim
+  int state_dim = 0;  // 0: not known, any up to max_state_dim
   int max_state_dim = 0;
   int action_dim = 0;
   int max_action_dim = 0;

@@ -15,9 +15,9 @@ struct bf16 {
   std::uint16_t bits = 0;
 };
 
-std::size_t size_of(DType);     // bytes of one element
-const char* name_of(DType);     // "f32"
-const char* name_of(Device);    // "cpu"
+std::size_t size_of(DType);   // bytes of one element
+const char* name_of(DType);   // "f32"
+const char* name_of(Device);  // "cpu"
 
 /// Up to four extents, outermost first.
 class Shape {

@@ -11,7 +11,9 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 
-std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+std::size_t aligned(std::size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 }  // namespace
 
@@ -25,15 +27,20 @@ Arena::Arena(std::size_t capacity_bytes) : capacity_(aligned(capacity_bytes)) {
 
 void Arena::Unmap::operator()(std::byte* block) const { munmap(block, bytes); }
 
-std::size_t Arena::padded_bytes(Shape shape, DType dtype) {
-  return aligned(std::size_t(shape.size()) * size_of(dtype));
+Arena Arena::measuring() {
+  Arena arena;
+  arena.measuring_ = true;
+  return arena;
 }
 
 Tensor Arena::allocate(Shape shape, DType dtype) {
-  const std::size_t bytes = padded_bytes(shape, dtype);
-  SACCADE_CHECK(bytes <= capacity_ - used_, "arena", "asked for ", bytes, " bytes, ",
-                capacity_ - used_, " are left");
-  Tensor tensor{block_.get() + used_, shape, dtype, Device::kCpu};
+  Tensor tensor{nullptr, shape, dtype, Device::kCpu};
+  const std::size_t bytes = aligned(tensor.bytes());
+  if (!measuring_) {
+    SACCADE_CHECK(bytes <= capacity_ - used_, "arena", "asked for ", bytes, " bytes, ",
+                  capacity_ - used_, " are left");
+    tensor.data = block_.get() + used_;
+  }
   used_ += bytes;
   return tensor;
 }

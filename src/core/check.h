@@ -20,7 +20,7 @@ template <typename... Parts>
 
 /// Checks what a caller passed. Stays on in release builds: it runs when a file is loaded or a
 /// graph is captured, never when the graph is replayed.
-#define SACCADE_CHECK(condition, where, ...)                 \
-  do {                                                       \
-    if (!(condition)) ::saccade::fail(where, __VA_ARGS__);   \
+#define SACCADE_CHECK(condition, where, ...)               \
+  do {                                                     \
+    if (!(condition)) ::saccade::fail(where, __VA_ARGS__); \
   } while (false)

@@ -60,8 +60,8 @@ std::string Shape::str() const {
 std::size_t Tensor::bytes() const { return std::size_t(shape.size()) * size_of(dtype); }
 
 Tensor Tensor::rows(int begin, int count) const {
-  SACCADE_CHECK(shape.rank() >= 1 && begin >= 0 && count >= 0 && begin <= shape[0] - count, "tensor",
-                "rows ", begin, " + ", count, " are outside ", shape.str());
+  SACCADE_CHECK(shape.rank() >= 1 && begin >= 0 && count >= 0 && begin <= shape[0] - count,
+                "tensor", "rows ", begin, " + ", count, " are outside ", shape.str());
   const std::int64_t row_size = shape[0] == 0 ? 0 : shape.size() / shape[0];
   Tensor window = *this;
   window.data = static_cast<std::byte*>(data) + std::size_t(begin * row_size) * size_of(dtype);

@@ -10,6 +10,12 @@
 
 namespace saccade::io {
 
+/// What LoadOptions and files may ask for, from 1.
+inline constexpr int kMaxSteps = 1000;
+inline constexpr int kMaxChunk = 1000;
+inline constexpr int kMaxPromptTokens = 4096;
+inline constexpr int kMaxVisionHeads = 1024;
+
 /// Where the parts of a checkpoint lie.
 struct CheckpointFiles {
   std::string layout;                  // "lerobot", "openpi" or "orbax"
@@ -44,6 +50,7 @@ struct PolicyConfig {
 
   std::vector<std::string> cameras;      // in the order the model sees them
   std::vector<std::string> camera_names; // what users may call them, same order; may be cameras
+  std::vector<std::string> ignored_cameras;  // names that are accepted and not used
   std::optional<int> state_dim;
   std::optional<int> action_dim;         // columns that are returned; else all of the model's
   std::vector<std::string> action_names;
@@ -55,6 +62,7 @@ struct PolicyConfig {
 
   std::optional<FeatureNormalization> state;    // not given: the checkpoint has none
   std::optional<FeatureNormalization> actions;
+  bool normalization_by_model = false;   // openpi: see set_openpi_normalization
   std::string statistics_error;          // why state or actions are not given, one sentence
   std::vector<std::string> warnings;
 };
@@ -62,5 +70,11 @@ struct PolicyConfig {
 /// Reads config.json, the processors and the statistics. Options override what the files say.
 /// Missing statistics are not an error here: `inspect` and `verify` do without.
 PolicyConfig read_policy_config(const CheckpointFiles&, const LoadOptions&);
+
+/// openpi's files hold statistics, but the model decides how they are used: Pi0 by z-score, Pi0.5
+/// by quantiles. To be called once the tensors have told the model; does nothing when the kind of
+/// normalisation is already known. Statistics that lack what the kind needs are taken away, and
+/// statistics_error says so.
+void set_openpi_normalization(PolicyConfig&, Model);
 
 }  // namespace saccade::io

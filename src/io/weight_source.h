@@ -28,7 +28,9 @@ struct WeightInfo {
   std::string shape() const;          // "[1152, 3, 14, 14]"
 };
 
-/// Strided window onto a tensor's elements in a mapped or decompressed file.
+/// Strided window onto a tensor's elements in a mapped or decompressed file. Its elements in
+/// row-major order are the tensor's in row-major order; an axis of the tensor may be several of
+/// the window (8 heads x 256 for 2048 rows), at most 4 axes for tensors with a canonical name.
 struct WeightView {
   const std::byte* data = nullptr;  // element [0, 0, ...]; aligned to the element
   FileDType dtype = FileDType::kF32;

@@ -10,11 +10,11 @@ namespace saccade {
 
 /// How one stage compares with the reference.
 struct StageError {
-  std::string stage;           // "kv.3.k", as the reference file names it
-  double max_abs = 0;          // largest |ours - reference|
-  double relative = 0;         // |ours - reference| / |reference|, Euclidean
-  double yardstick = -1;       // relative error of the yardstick file, -1 without one
-  bool computed = true;        // false: the stage is dropped on purpose, and `note` says why
+  std::string stage;      // "kv.3.k", as the reference file names it
+  double max_abs = 0;     // largest |ours - reference|
+  double relative = 0;    // |ours - reference| / |reference|, Euclidean
+  double yardstick = -1;  // relative error of the yardstick file, -1 without one
+  bool computed = true;   // false: the stage is dropped on purpose, and `note` says why
   bool passed = true;
   std::string note;
 };

@@ -12,8 +12,8 @@ namespace saccade::ops {
 ///
 ///   q        [rows, heads, head_dim]        f32 or bf16
 ///   k, v     [kv_rows, kv_heads, head_dim]  type of q
-///   visible  [rows]                         i32 in [1, kv_rows]; not given: every row sees all keys
-///   out      [rows, heads head_dim]         type of q; not q, k or v
+///   visible  [rows]                         i32 in [1, kv_rows]; not given: every row sees all
+///   keys out      [rows, heads head_dim]         type of q; not q, k or v
 ///
 /// Logits, softmax and sums in f32.
 void attention(const Stream&, Tensor q, Tensor k, Tensor v, Tensor visible, float scale,

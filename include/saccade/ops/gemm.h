@@ -14,10 +14,10 @@ enum class Activation : std::uint8_t {
 
 /// What gemm does to a product before it is stored. Operands that are not given are skipped.
 struct GemmEpilogue {
-  Tensor bias;      // [n] f32
+  Tensor bias = {};  // [n] f32
   Activation activation = Activation::kNone;
-  Tensor gate;      // [n] f32
-  Tensor residual;  // [m, n] of out's type; may be out
+  Tensor gate = {};      // [n] f32
+  Tensor residual = {};  // [m, n] of out's type; may be out
 };
 
 /// out = residual + gate * activation(x weight^T + bias)

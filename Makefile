@@ -1,0 +1,53 @@
+# The front of the CMake build: every target works alone, from a bare Debian or Ubuntu on.
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+
+.DEFAULT_GOAL := build
+.PHONY: help build demo test asan cuda fuzz format clean deps
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+deps:
+	@tools/install_dependencies.sh
+
+build/%/build.ninja: CMakePresets.json | deps
+	cmake --preset $*
+
+define build_preset
+	cmake --build --preset $(1) -j $(JOBS)
+endef
+
+# ctest knows the CLI's tests too, but hides pytest's own report.
+define run_tests
+	ctest --preset $(1) -j $(JOBS) -E '^cli$$'
+	SACCADE_BIN=$(CURDIR)/build/$(1)/bin/saccade PYTHONDONTWRITEBYTECODE=1 \
+	  python3 -m pytest -q -p no:cacheprovider tests/cli
+endef
+
+build: build/cpu/build.ninja ## Builds build/cpu/bin/saccade (the default)
+	$(call build_preset,cpu)
+
+test: build ## Builds and runs all tests
+	$(call run_tests,cpu)
+
+asan: build/asan/build.ninja ## Runs all tests under AddressSanitizer and UBSan
+	$(call build_preset,asan)
+	$(call run_tests,asan)
+
+cuda: build/cuda/build.ninja ## Builds the CUDA code too, and fails where nvcc is missing
+	$(call build_preset,cuda)
+
+fuzz: ## Fuzzes every file format for FUZZ_SECONDS=60 each
+	@tools/install_dependencies.sh fuzz
+	cmake --preset fuzz
+	$(call build_preset,fuzz)
+	tools/run_fuzzers.sh build/fuzz $(FUZZ_SECONDS)
+
+format: ## Formats the C++ and CUDA sources in place
+	@tools/install_dependencies.sh format
+	find include src cli tests bench -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' \
+	  | xargs clang-format -i
+
+clean: ## Removes build/
+	rm -rf build

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "saccade/tensor.h"
+
+namespace saccade::models {
+
+/// How a weight is stored once it is loaded.
+enum class WeightType : std::uint8_t {
+  kMatrix,  // in the policy's precision: bf16, or as the checkpoint stores it
+  kStored,  // f32 or bf16 as the checkpoint stores it, in every precision
+  kVector,  // f32
+};
+
+/// How long a weight is needed.
+enum class Lifetime : std::uint8_t {
+  kPolicy,
+  kLoad,  // only until the tables are made of it
+};
+
+/// One tensor of the checkpoint, or a range of its columns.
+struct WeightPiece {
+  std::string name;  // canonical (io/weight_source.h)
+  Shape shape;       // of the whole tensor
+  int first_column = 0;
+  int columns = 0;  // 0: all
+};
+
+/// A buffer that is filled from one or more tensors, stacked along the outermost axis.
+struct WeightSlot {
+  Tensor* target = nullptr;
+  WeightType type = WeightType::kMatrix;
+  Lifetime lifetime = Lifetime::kPolicy;
+  float added = 0;  // to every element, in f32: 1 for Gemma's (1 + w)
+  std::vector<WeightPiece> pieces;
+};
+
+/// The tensors that a model needs. Loading, checking and printing share this one list.
+struct WeightList {
+  std::vector<WeightSlot> slots;
+
+  void matrix(Tensor& target, std::vector<WeightPiece> pieces) {
+    slots.push_back({&target, WeightType::kMatrix, Lifetime::kPolicy, 0, std::move(pieces)});
+  }
+  void stored(Tensor& target, WeightPiece piece, Lifetime lifetime = Lifetime::kPolicy) {
+    slots.push_back({&target, WeightType::kStored, lifetime, 0, {std::move(piece)}});
+  }
+  void vector(Tensor& target, std::vector<WeightPiece> pieces, float added = 0) {
+    slots.push_back({&target, WeightType::kVector, Lifetime::kPolicy, added, std::move(pieces)});
+  }
+};
+
+}  // namespace saccade::models

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "saccade/tensor.h"
+
+namespace saccade::ops::detail {
+
+struct ActivationParams {
+  const void* x;
+  void* out;
+  std::int64_t size;
+  DType dtype;
+};
+
+void silu_cpu(const ActivationParams&);
+void gelu_cpu(const ActivationParams&);
+
+}  // namespace saccade::ops::detail

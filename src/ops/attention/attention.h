@@ -1,0 +1,42 @@
+#pragma once
+
+#include "saccade/stream.h"
+#include "saccade/tensor.h"
+
+namespace saccade::ops::detail {
+
+/// Independent sequences of rows. Strides are elements from one row to the next, across sequences.
+struct AttentionParams {
+  const void* q;
+  const void* k;
+  const void* v;
+  const std::int32_t* visible;  // null: every row sees all keys
+  void* out;
+  int sequences;
+  int rows;     // of one sequence
+  int kv_rows;  // of one sequence
+  int heads;
+  int kv_heads;
+  int head_dim;
+  int q_stride;
+  int kv_stride;
+  int out_stride;
+  float scale;
+  DType dtype;
+};
+
+/// Checks the operands of ops::attention.
+AttentionParams attention_params(const Stream&, const Tensor& q, const Tensor& k, const Tensor& v,
+                                 const Tensor& visible, float scale, const Tensor& out);
+
+/// Checks the operands of ops::attention_packed.
+AttentionParams attention_packed_params(const Stream&, const Tensor& qkv, int heads, float scale,
+                                        const Tensor& out);
+
+void attention_cpu(const AttentionParams&);
+
+/// The same through OpenBLAS, for sequences of a real policy's size.
+constexpr int kMaxBlasHeadDim = 512;
+void attention_blas(const AttentionParams&);
+
+}  // namespace saccade::ops::detail

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+
+#include "core/bf16.h"
+#include "saccade/tensor.h"
+
+// f32 arithmetic on elements whose type, f32 or bf16, is known at run time only.
+namespace saccade::ops::detail {
+
+inline float load(const void* data, DType dtype, std::int64_t index) {
+  if (dtype == DType::kF32) return static_cast<const float*>(data)[index];
+  return to_float(static_cast<const bf16*>(data)[index]);
+}
+
+inline void store(void* data, DType dtype, std::int64_t index, float value) {
+  if (dtype == DType::kF32) {
+    static_cast<float*>(data)[index] = value;
+  } else {
+    static_cast<bf16*>(data)[index] = from_float<bf16>(value);
+  }
+}
+
+/// A matrix inside a larger one: `stride` elements from row to row.
+struct View {
+  const void* data;
+  DType dtype;
+  std::int64_t stride;
+
+  View at(std::int64_t row, std::int64_t column) const {
+    const auto* bytes = static_cast<const std::byte*>(data);
+    return {bytes + (row * stride + column) * std::int64_t(size_of(dtype)), dtype, stride};
+  }
+};
+
+struct F32View {
+  const float* data;
+  int stride;
+};
+
+/// The block's values in f32: where they are, or widened into scratch of rows * columns.
+inline F32View as_f32(const View& block, int rows, int columns, float* scratch) {
+  if (block.dtype == DType::kF32) {
+    return {static_cast<const float*>(block.data), int(block.stride)};
+  }
+  for (int row = 0; row < rows; ++row) {
+    const bf16* from = static_cast<const bf16*>(block.data) + row * block.stride;
+    float* to = scratch + std::int64_t(row) * columns;
+    for (int i = 0; i < columns; ++i) to[i] = to_float(from[i]);
+  }
+  return {scratch, columns};
+}
+
+}  // namespace saccade::ops::detail

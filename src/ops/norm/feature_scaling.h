@@ -1,0 +1,21 @@
+#pragma once
+
+namespace saccade::ops::detail {
+
+/// Of normalize and of its inverse.
+struct FeatureScalingParams {
+  const float* x;
+  const float* center;
+  const float* range;
+  float* out;
+  int rows;
+  int dim;
+  int x_stride;  // elements from row to row of x; out's rows are dim apart
+  float gain;
+  float bias;
+};
+
+void normalize_cpu(const FeatureScalingParams&);
+void denormalize_cpu(const FeatureScalingParams&);
+
+}  // namespace saccade::ops::detail

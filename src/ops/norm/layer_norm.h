@@ -1,0 +1,20 @@
+#pragma once
+
+#include "saccade/tensor.h"
+
+namespace saccade::ops::detail {
+
+struct LayerNormParams {
+  const void* x;
+  const float* weight;
+  const float* bias;
+  void* out;
+  int rows;
+  int dim;
+  float eps;
+  DType dtype;
+};
+
+void layer_norm_cpu(const LayerNormParams&);
+
+}  // namespace saccade::ops::detail

@@ -1,0 +1,37 @@
+// The reference. Written to be read: no blocking, no vectors, no threads.
+
+#include <cmath>
+
+#include "core/bf16.h"
+#include "ops/norm/layer_norm.h"
+
+namespace saccade::ops::detail {
+namespace {
+
+template <typename T>
+void layer_norm(const LayerNormParams& p) {
+  for (int row = 0; row < p.rows; ++row) {
+    const T* x = static_cast<const T*>(p.x) + std::size_t(row) * p.dim;
+    T* out = static_cast<T*>(p.out) + std::size_t(row) * p.dim;
+
+    float sum = 0;
+    for (int i = 0; i < p.dim; ++i) sum += to_float(x[i]);
+    const float mean = sum / p.dim;
+
+    float squares = 0;
+    for (int i = 0; i < p.dim; ++i) squares += (to_float(x[i]) - mean) * (to_float(x[i]) - mean);
+    const float scale = 1.0f / std::sqrt(squares / p.dim + p.eps);
+
+    for (int i = 0; i < p.dim; ++i) {
+      out[i] = from_float<T>((to_float(x[i]) - mean) * scale * p.weight[i] + p.bias[i]);
+    }
+  }
+}
+
+}  // namespace
+
+void layer_norm_cpu(const LayerNormParams& p) {
+  return p.dtype == DType::kF32 ? layer_norm<float>(p) : layer_norm<bf16>(p);
+}
+
+}  // namespace saccade::ops::detail

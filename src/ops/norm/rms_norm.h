@@ -1,0 +1,20 @@
+#pragma once
+
+#include "saccade/stream.h"
+
+namespace saccade::ops::detail {
+
+struct RmsNormParams {
+  const void* x;
+  const float* weight;
+  void* out;
+  int rows;
+  int dim;
+  float eps;
+  DType dtype;
+};
+
+void rms_norm_cpu(const RmsNormParams&);
+void rms_norm_sm90(const RmsNormParams&, CUstream_st* stream);
+
+}  // namespace saccade::ops::detail

@@ -1,0 +1,49 @@
+#include "runtime/cameras.h"
+
+#include <sstream>
+
+#include "core/check.h"
+
+namespace saccade {
+namespace {
+
+std::string join(const std::vector<std::string>& names) {
+  std::ostringstream text;
+  for (std::size_t i = 0; i < names.size(); ++i) text << (i > 0 ? ", " : "") << names[i];
+  return text.str();
+}
+
+std::size_t find_camera(const io::PolicyConfig& config, const std::string& name) {
+  for (std::size_t i = 0; i < config.cameras.size(); ++i) {
+    const bool known = config.cameras[i] == name ||
+                       (i < config.camera_names.size() && config.camera_names[i] == name);
+    if (known) return i;
+  }
+  const auto& names = config.camera_names.empty() ? config.cameras : config.camera_names;
+  fail("infer", "the policy has no camera '", name, "', only ", join(names));
+}
+
+}  // namespace
+
+std::vector<Frame> ordered_frames(const io::PolicyConfig& config,
+                                  const std::map<std::string, Frame>& frames) {
+  std::vector<Frame> by_camera(config.cameras.size());
+  for (const auto& [name, frame] : frames) {
+    const std::size_t i = find_camera(config, name);
+    SACCADE_CHECK(by_camera[i].pixels == nullptr, "infer", "camera '", name, "' is given twice");
+    SACCADE_CHECK(frame.pixels != nullptr && frame.height > 0 && frame.width > 0, "infer",
+                  "the frame of camera '", name, "' is empty: ", frame.height, " x ", frame.width);
+    by_camera[i] = frame;
+  }
+  SACCADE_CHECK(!frames.empty(), "infer", "no camera frame is given; the policy sees ",
+                join(config.cameras));
+  SACCADE_CHECK(config.mode != Mode::kOpenpi || by_camera[0].pixels != nullptr, "infer", "camera '",
+                config.cameras[0], "' is missing, which openpi's policies require");
+  std::vector<Frame> present;
+  for (const Frame& frame : by_camera) {
+    if (frame.pixels != nullptr) present.push_back(frame);
+  }
+  return present;
+}
+
+}  // namespace saccade

@@ -1,0 +1,23 @@
+#pragma once
+
+#include "io/weight_source.h"
+#include "saccade/tensor.h"
+
+namespace saccade {
+
+/// The columns of a tensor that are copied; all when `count` is 0.
+struct ColumnRange {
+  int first = 0;
+  int count = 0;
+};
+
+/// out = view + added, element by element in row-major order.
+///
+///   view  F64, F32, F16 or BF16, up to four axes, any strides
+///   out   f32 or bf16; as many elements as the view's (selected columns)
+///
+/// The sum is formed in f32 and rounded once. Returns false, with out written, when an element of
+/// the view is not finite.
+bool pack(const io::WeightView& view, ColumnRange, float added, Tensor out);
+
+}  // namespace saccade

@@ -1,0 +1,248 @@
+#include "runtime/verify.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "core/bf16.h"
+#include "core/check.h"
+#include "runtime/engine.h"
+#include "runtime/reference.h"
+
+namespace saccade {
+namespace {
+
+/// Sums over all elements of the batch that one stage's error is made of.
+struct ErrorSums {
+  double difference = 0;  // sum of squares
+  double norm = 0;        // sum of squares of the reference
+  double max_abs = 0;
+
+  void add(double value, double reference) {
+    const double error = std::abs(value - reference);
+    difference += error * error;
+    norm += reference * reference;
+    // NaN compares false with everything, and must not look like a small error.
+    if (!(error <= max_abs)) max_abs = error;
+  }
+  double relative() const {
+    return norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference);
+  }
+};
+
+float element(Tensor t, std::size_t i) {
+  return t.dtype == DType::kF32 ? t.as<float>()[i] : to_float(t.as<bf16>()[i]);
+}
+
+bool starts_with(const std::string& text, const char* head) { return text.rfind(head, 0) == 0; }
+
+/// The rows of a stage in the reference that we compute: padded and missing ones are dropped.
+/// Every stage is seen as [batch, rows, columns]; keys and values as [batch, heads, rows, columns].
+class StageReader {
+ public:
+  StageReader(const Reference& reference, int element)
+      : element_(element), prefix_rows_(reference.valid_prefix_rows(element)) {}
+
+  /// Visits (row, column, index into the reference's values) of a stage.
+  template <typename Visit>
+  void each(const std::string& stage, const ReferenceTensor& tensor, Visit visit) const {
+    const bool prefix = starts_with(stage, "kv.") || starts_with(stage, "prefix.");
+    const bool heads_outside = tensor.extents.size() == 4;
+    const std::int64_t heads = heads_outside ? tensor.extent(1) : 1;
+    const std::int64_t width = tensor.extent(-1);
+    const std::int64_t all_rows = tensor.extents.size() == 2 ? 1 : tensor.extent(-2);
+    const std::int64_t rows = prefix ? std::int64_t(prefix_rows_.size()) : all_rows;
+    for (std::int64_t head = 0; head < heads; ++head) {
+      for (std::int64_t row = 0; row < rows; ++row) {
+        const std::int64_t from = prefix ? prefix_rows_[std::size_t(row)] : row;
+        const std::int64_t base = ((element_ * heads + head) * all_rows + from) * width;
+        for (std::int64_t column = 0; column < width; ++column) {
+          visit(row, head * width + column, std::size_t(base + column));
+        }
+      }
+    }
+  }
+
+  /// Elements of our tensor for this stage.
+  std::int64_t size(const std::string& stage, const ReferenceTensor& tensor) const {
+    std::int64_t count = 0;
+    each(stage, tensor, [&](auto, auto, auto) { ++count; });
+    return count;
+  }
+
+ private:
+  int element_;
+  std::vector<int> prefix_rows_;
+};
+
+std::size_t rank_of(const std::string& stage) {
+  if (starts_with(stage, "kv.")) return 4;
+  return stage.size() > 5 && stage.compare(stage.size() - 5, 5, ".cond") == 0 ? 2 : 3;
+}
+
+class Verifier {
+ public:
+  Verifier(Engine& engine, const Reference& reference, const Reference* yardstick)
+      : engine_(engine), reference_(reference), yardstick_(yardstick) {}
+
+  void run(int element) {
+    models::Pi& pi = *engine_.pi;
+    const std::vector<int> views = reference_.present_views(element);
+    const std::vector<int> tokens = reference_.valid_tokens(element);
+    SACCADE_CHECK(!views.empty(), "verify", reference_.path().string(), " masks every camera");
+    SACCADE_CHECK(!tokens.empty(), "verify", reference_.path().string(), " masks every token");
+    fill_inputs(element, views, tokens);
+
+    const StageReader reader(reference_, element);
+    const models::Probe probe = [&](const std::string& stage, Tensor tensor) {
+      compare(reader, reference_stage(stage, views), tensor);
+    };
+    pi.see(engine_.stream, int(views.size()), probe);
+    pi.read_prompt(engine_.stream, int(views.size()), int(tokens.size()), probe);
+    const Tensor x = pi.inputs().x;
+    for (int step = 0; step < pi.steps(); ++step) {
+      copy_element("step." + std::to_string(step) + ".x", element, x);
+      pi.step(engine_.stream, step, probe);
+    }
+    copy_element("in.noise", element, x);
+    for (int step = 0; step < pi.steps(); ++step) pi.step(engine_.stream, step);
+    compare(reader, "actions", x);
+    for (int view = 0; view < reference_.views(); ++view) {
+      if (std::find(views.begin(), views.end(), view) == views.end()) ++missing_[view];
+    }
+  }
+
+  std::vector<StageError> finish(const VerifyOptions& options) const {
+    std::vector<StageError> stages;
+    for (const std::string& name : order_) stages.push_back(judge(name, options));
+    for (const auto& [view, times] : missing_) {
+      if (times < reference_.batch()) continue;
+      StageError dropped;
+      dropped.stage = "vision." + std::to_string(view);
+      dropped.computed = false;
+      dropped.note = "the camera is missing and not computed";
+      stages.push_back(dropped);
+    }
+    return stages;
+  }
+
+ private:
+  /// "vision.0" is the first camera that is there, not the reference's first.
+  static std::string reference_stage(const std::string& stage, const std::vector<int>& views) {
+    if (!starts_with(stage, "vision.")) return stage;
+    return "vision." + std::to_string(views[std::size_t(std::stoi(stage.substr(7)))]);
+  }
+
+  void fill_inputs(int element, const std::vector<int>& views, const std::vector<int>& tokens) {
+    const models::Pi::Inputs& inputs = engine_.pi->inputs();
+    for (std::size_t i = 0; i < views.size(); ++i) {
+      copy_element("in.image." + std::to_string(views[i]), element, inputs.pixels.rows(int(i), 1));
+    }
+    for (int token : tokens) {
+      SACCADE_CHECK(token >= 0 && token < engine_.dims.vocabulary, "verify",
+                    reference_.path().string(), ": token ", token, " is outside the vocabulary of ",
+                    engine_.dims.vocabulary);
+    }
+    std::copy(tokens.begin(), tokens.end(), inputs.tokens.as<int>());
+    if (inputs.state) copy_element("in.state", element, inputs.state);
+  }
+
+  void copy_element(const std::string& name, int element, Tensor out) const {
+    const std::size_t rank = starts_with(name, "in.image.") ? 4 : name == "in.state" ? 2 : 3;
+    const ReferenceTensor tensor = reference_.read(name, rank);
+    const auto size = std::size_t(out.shape.size());
+    SACCADE_CHECK(tensor.values.size() == size * std::size_t(reference_.batch()), "verify",
+                  reference_.path().string(), ": ", name, " has ", tensor.values.size(),
+                  " values, the model takes ", out.shape.str(), " for each of a batch of ",
+                  reference_.batch());
+    std::copy_n(tensor.values.begin() + std::ptrdiff_t(size) * element, size, out.as<float>());
+  }
+
+  void compare(const StageReader& reader, const std::string& stage, Tensor ours) {
+    if (!reference_.has(stage)) return;
+    const ReferenceTensor reference = reference_.read(stage, rank_of(stage));
+    SACCADE_CHECK(reader.size(stage, reference) == ours.shape.size(), "verify",
+                  reference_.path().string(), ": ", stage, " does not fit our ", ours.shape.str());
+    if (errors_.count(stage) == 0) order_.push_back(stage);
+    ErrorSums& sums = errors_[stage];
+    const auto width = std::size_t(ours.shape.size()) / rows_of(stage, ours);
+    reader.each(stage, reference, [&](std::int64_t row, std::int64_t column, std::size_t at) {
+      sums.add(saccade::element(ours, std::size_t(row) * width + std::size_t(column)),
+               reference.values[at]);
+    });
+    if (yardstick_ == nullptr) return;
+    const ReferenceTensor lossy = yardstick_->read(stage, rank_of(stage));
+    SACCADE_CHECK(lossy.extents == reference.extents, "verify", yardstick_->path().string(), ": ",
+                  stage, " has another shape than in the reference");
+    reader.each(stage, reference, [&](auto, auto, std::size_t at) {
+      yardstick_errors_[stage].add(lossy.values[at], reference.values[at]);
+    });
+  }
+
+  static std::size_t rows_of(const std::string& stage, Tensor ours) {
+    return rank_of(stage) == 2 ? 1 : std::size_t(ours.shape[0]);
+  }
+
+  StageError judge(const std::string& name, const VerifyOptions& options) const {
+    // Below this the yardstick ran the stage in f32, and there is nothing to measure by.
+    constexpr double kExact = 1e-5;
+    const ErrorSums& sums = errors_.at(name);
+    StageError stage;
+    stage.stage = name;
+    stage.max_abs = sums.max_abs;
+    stage.relative = sums.relative();
+    if (yardstick_ == nullptr) {
+      stage.passed = stage.relative <= options.rtol;
+      return stage;
+    }
+    stage.yardstick = yardstick_errors_.at(name).relative();
+    if (stage.yardstick < kExact) {
+      stage.passed = std::isfinite(stage.relative);
+      stage.note = "not judged: the yardstick is exact here";
+    } else {
+      stage.passed = stage.relative <= options.yardstick_factor * stage.yardstick;
+    }
+    return stage;
+  }
+
+  Engine& engine_;
+  const Reference& reference_;
+  const Reference* yardstick_;
+  std::vector<std::string> order_;
+  std::map<std::string, ErrorSums> errors_;
+  std::map<std::string, ErrorSums> yardstick_errors_;
+  std::map<int, int> missing_;  // view to elements of the batch without it
+};
+
+}  // namespace
+
+VerifyReport verify(const std::filesystem::path& checkpoint, const VerifyOptions& options) {
+  const Reference reference(options.reference);
+  std::optional<Reference> yardstick;
+  if (!options.yardstick.empty()) yardstick.emplace(options.yardstick);
+
+  const io::CheckpointFiles files = io::find_checkpoint(checkpoint);
+  io::PolicyConfig config = io::read_policy_config(files, options.load);
+  config.chunk = int(reference.read("in.noise", 3).extent(1));
+  config.steps = reference.steps();
+  config.max_prompt_tokens = int(reference.read("in.tokens", 2).extent(1));
+
+  EngineOptions engine_options;
+  engine_options.precision = options.load.precision;
+  engine_options.max_views = reference.views();
+  engine_options.prefix_output = reference.has("prefix.out");
+  engine_options.times = reference.times();
+  engine_options.progress = options.load.progress;
+  Engine engine = make_engine(files, config, engine_options);
+
+  Verifier verifier(engine, reference, yardstick ? &*yardstick : nullptr);
+  for (int element = 0; element < reference.batch(); ++element) verifier.run(element);
+
+  VerifyReport report;
+  report.info = describe(files, config, engine, options.load.precision);
+  report.stages = verifier.finish(options);
+  for (const StageError& stage : report.stages) report.passed = report.passed && stage.passed;
+  return report;
+}
+
+}  // namespace saccade

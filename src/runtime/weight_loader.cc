@@ -1,0 +1,172 @@
+#include "runtime/weight_loader.h"
+
+#include <set>
+#include <sstream>
+
+#include "core/check.h"
+#include "runtime/pack.h"
+
+namespace saccade {
+namespace {
+
+using io::FileDType;
+using io::WeightInfo;
+using models::Lifetime;
+using models::WeightPiece;
+using models::WeightSlot;
+using models::WeightType;
+
+using Tensors = std::map<std::string, WeightInfo>;
+
+/// Pi0's time MLP is called action_time_mlp_* in some checkpoints and time_mlp_* in others, and so
+/// is Pi0.5's.
+std::string other_name(const std::string& name) {
+  if (name.rfind("action_time_mlp_", 0) == 0) return name.substr(std::string("action_").size());
+  if (name.rfind("time_mlp_", 0) == 0) return "action_" + name;
+  return name;
+}
+
+Tensors::const_iterator find(const Tensors& tensors, const std::string& name) {
+  const auto it = tensors.find(name);
+  return it != tensors.end() ? it : tensors.find(other_name(name));
+}
+
+bool same_extents(const WeightInfo& info, Shape shape) {
+  if (int(info.extents.size()) != shape.rank()) return false;
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    if (info.extents[std::size_t(axis)] != shape[axis]) return false;
+  }
+  return true;
+}
+
+bool is_float(FileDType dtype) {
+  return dtype == FileDType::kF64 || dtype == FileDType::kF32 || dtype == FileDType::kF16 ||
+         dtype == FileDType::kBf16;
+}
+
+DType packed_type(const Tensors& tensors, const WeightSlot& slot, Precision precision) {
+  if (slot.type == WeightType::kVector) return DType::kF32;
+  if (slot.type == WeightType::kMatrix && precision == Precision::kBf16) return DType::kBf16;
+  for (const WeightPiece& piece : slot.pieces) {
+    if (find(tensors, piece.name)->second.dtype != FileDType::kBf16) return DType::kF32;
+  }
+  return DType::kBf16;
+}
+
+int columns_of(const WeightPiece& piece) {
+  return piece.columns > 0 ? piece.columns : piece.shape[-1];
+}
+
+/// The pieces stacked along their outermost axis.
+Shape packed_shape(const WeightSlot& slot) {
+  const Shape& first = slot.pieces[0].shape;
+  int rows = 0;
+  for (const WeightPiece& piece : slot.pieces) rows += piece.shape[0];
+  switch (first.rank()) {
+    case 1:
+      return {rows};
+    case 2:
+      return {rows, columns_of(slot.pieces[0])};
+    default:
+      return {rows, first[1], first[2], first[3]};
+  }
+}
+
+void allocate(const Tensors& tensors, const models::WeightList& list, Precision precision,
+              Arena& policy, Arena& load_only) {
+  for (const WeightSlot& slot : list.slots) {
+    Arena& arena = slot.lifetime == Lifetime::kPolicy ? policy : load_only;
+    *slot.target = arena.allocate(packed_shape(slot), packed_type(tensors, slot, precision));
+  }
+}
+
+void append(std::ostringstream& text, const char* what, const std::vector<std::string>& names) {
+  if (names.empty()) return;
+  text << "\n  " << names.size() << ' ' << what << ':';
+  for (const std::string& name : names) text << "\n    " << name;
+}
+
+[[noreturn]] void refuse(const WeightReport& report, const std::string& source,
+                         const std::string& model) {
+  std::ostringstream text;
+  text << source << " does not hold the weights of " << model << ":";
+  append(text, "missing", report.missing);
+  append(text, "of another shape", report.misshaped);
+  append(text, "unexpected", report.unexpected);
+  fail("load", text.str());
+}
+
+}  // namespace
+
+models::TensorShapes shapes_of(const io::WeightSource& source) {
+  models::TensorShapes shapes;
+  for (const auto& [name, info] : source.tensors()) shapes[name] = info.extents;
+  return shapes;
+}
+
+WeightReport compare_weights(const io::WeightSource& source, const models::WeightList& list,
+                             const IsUnused& is_unused) {
+  const Tensors& tensors = source.tensors();
+  WeightReport report;
+  std::set<std::string> used;
+  for (const WeightSlot& slot : list.slots) {
+    for (const WeightPiece& piece : slot.pieces) {
+      const auto it = find(tensors, piece.name);
+      if (it == tensors.end()) {
+        report.missing.push_back(piece.name + " " + piece.shape.str());
+        continue;
+      }
+      const bool first_use = used.insert(it->first).second;
+      const WeightInfo& info = it->second;
+      if (!first_use) continue;
+      if (!same_extents(info, piece.shape)) {
+        report.misshaped.push_back(info.name + " is " + info.shape() + ", must be " +
+                                   piece.shape.str());
+      } else if (!is_float(info.dtype)) {
+        report.misshaped.push_back(info.name + " is of type " + io::name_of(info.dtype) +
+                                   ", must be F32, BF16 or F16");
+      }
+    }
+  }
+  for (const auto& [name, info] : tensors) {
+    if (used.count(name) > 0) continue;
+    (is_unused(name) ? report.unused : report.unexpected).push_back(info.name);
+  }
+  return report;
+}
+
+LoadedWeights load_weights(io::WeightSource& source, const models::WeightList& list,
+                           const IsUnused& is_unused, Precision precision, const std::string& name,
+                           const std::string& model, const Progress& progress) {
+  const WeightReport report = compare_weights(source, list, is_unused);
+  if (!report.fits()) refuse(report, name, model);
+
+  const Tensors& tensors = source.tensors();
+  Arena policy_size = Arena::measuring();
+  Arena load_only_size = Arena::measuring();
+  allocate(tensors, list, precision, policy_size, load_only_size);
+  LoadedWeights loaded{Arena(policy_size.used_bytes()), Arena(load_only_size.used_bytes())};
+  allocate(tensors, list, precision, loaded.policy, loaded.load_only);
+
+  const std::uint64_t total = policy_size.used_bytes() + load_only_size.used_bytes();
+  std::uint64_t done = 0;
+  for (const WeightSlot& slot : list.slots) {
+    int row = 0;
+    for (const WeightPiece& piece : slot.pieces) {
+      const auto it = find(tensors, piece.name);
+      const Tensor out = slot.target->rows(row, piece.shape[0]);
+      const bool finite =
+          pack(source.read(it->first), {piece.first_column, piece.columns}, slot.added, out);
+      SACCADE_CHECK(finite, "load", name, ": ", it->second.name,
+                    " holds a value that is not finite");
+      source.release(it->first);
+      row += piece.shape[0];
+      loaded.parameters += std::uint64_t(out.shape.size());
+      done += out.bytes();
+      if (progress) progress("loading weights", done, total);
+    }
+  }
+  return loaded;
+}
+
+}  // namespace saccade

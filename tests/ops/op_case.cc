@@ -1,0 +1,59 @@
+#include "op_case.h"
+
+#include "core/bf16.h"
+
+namespace saccade::testing {
+namespace {
+
+template <typename Distribution>
+void fill_from(Distribution distribution, Tensor tensor, std::mt19937& random) {
+  for (std::int64_t i = 0; i < tensor.shape.size(); ++i) {
+    const float value = distribution(random);
+    if (tensor.dtype == DType::kF32) {
+      tensor.as<float>()[i] = value;
+    } else {
+      tensor.as<bf16>()[i] = from_float<bf16>(value);
+    }
+  }
+}
+
+}  // namespace
+
+void fill_normal(Tensor tensor, std::mt19937& random) { fill_normal_of(1)(tensor, random); }
+
+Fill fill_normal_of(float deviation) {
+  return [=](Tensor tensor, std::mt19937& random) {
+    fill_from(std::normal_distribution<float>(0, deviation), tensor, random);
+  };
+}
+
+Fill fill_uniform(float low, float high) {
+  return [=](Tensor tensor, std::mt19937& random) {
+    fill_from(std::uniform_real_distribution<float>(low, high), tensor, random);
+  };
+}
+
+Fill fill_integers(int low, int high) {
+  return [=](Tensor tensor, std::mt19937& random) {
+    std::uniform_int_distribution<int> uniform(low, high);
+    for (std::int64_t i = 0; i < tensor.shape.size(); ++i) {
+      tensor.as<std::int32_t>()[i] = uniform(random);
+    }
+  };
+}
+
+Fill fill_with(std::vector<int> integers) {
+  return [integers = std::move(integers)](Tensor tensor, std::mt19937&) {
+    std::copy(integers.begin(), integers.end(), tensor.as<std::int32_t>());
+  };
+}
+
+double tolerance_of(DType dtype) { return dtype == DType::kF32 ? 1e-6 : 3e-3; }
+
+std::string extents(std::initializer_list<int> list) {
+  std::string text;
+  for (int extent : list) text.append(text.empty() ? "" : "x").append(std::to_string(extent));
+  return text;
+}
+
+}  // namespace saccade::testing

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "saccade/stream.h"
+#include "saccade/tensor.h"
+
+namespace saccade::testing {
+
+using Values = std::vector<double>;
+
+/// Writes an operand's values before the op runs.
+using Fill = std::function<void(Tensor, std::mt19937&)>;
+
+void fill_normal(Tensor, std::mt19937&);
+Fill fill_normal_of(float deviation);
+Fill fill_uniform(float low, float high);
+Fill fill_integers(int low, int high);  // uniform in [low, high]
+Fill fill_with(std::vector<int> integers);
+
+struct Operand {
+  Shape shape;
+  DType dtype;
+  Fill fill = fill_normal;  // of inputs
+  int starts_as = -1;       // of outputs: the input that an op updates in place, or none
+};
+
+/// One op at one shape. The tests check it and the benches time it, so a shape that
+/// is fast is a shape that is right.
+struct OpCase {
+  std::string name;  // "rms_norm/bf16/816x2048"
+  std::vector<Operand> inputs;
+  std::vector<Operand> outputs;
+  std::function<void(const Stream&, std::span<const Tensor> in, std::span<const Tensor> out)> run;
+  std::function<std::vector<Values>(std::span<const Values> in)> exact;  // the definition, in f64
+  double tolerance;  // on |out - exact| / |exact|, in the Euclidean and in the largest-element norm
+  double flops;
+  double bytes;  // that must cross HBM at least once
+};
+
+/// What a result loses by rounding to this type, with a margin.
+double tolerance_of(DType);
+
+/// "1x8"
+std::string extents(std::initializer_list<int>);
+
+std::vector<OpCase> activation_cases();
+std::vector<OpCase> ada_rms_norm_cases();
+std::vector<OpCase> attention_cases();
+std::vector<OpCase> embedding_cases();
+std::vector<OpCase> feature_scaling_cases();
+std::vector<OpCase> flow_cases();
+std::vector<OpCase> gemm_cases();
+std::vector<OpCase> layer_norm_cases();
+std::vector<OpCase> normal_noise_cases();
+std::vector<OpCase> patch_embedding_cases();
+std::vector<OpCase> rms_norm_cases();
+std::vector<OpCase> rope_cases();
+
+}  // namespace saccade::testing

@@ -1,0 +1,282 @@
+#include <gtest/gtest.h>
+
+#include <array>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "saccade/error.h"
+#include "saccade/ops/activation.h"
+#include "saccade/ops/attention.h"
+#include "saccade/ops/embedding.h"
+#include "saccade/ops/flow.h"
+#include "saccade/ops/gemm.h"
+#include "saccade/ops/image.h"
+#include "saccade/ops/norm.h"
+#include "saccade/ops/rope.h"
+#include "saccade/ops/sample.h"
+
+namespace saccade::testing {
+namespace {
+
+/// Hands out zeroed tensors that lie apart.
+class Memory {
+ public:
+  Tensor operator()(Shape shape, DType dtype = DType::kF32, Device device = Device::kCpu) {
+    const Tensor tensor{block_.data() + used_, shape, dtype, device};
+    used_ += tensor.bytes();
+    EXPECT_LE(used_, block_.size());
+    return tensor;
+  }
+
+  Tensor integers(const std::vector<int>& values) {
+    const Tensor tensor = (*this)({int(values.size())}, DType::kI32);
+    std::copy(values.begin(), values.end(), tensor.as<std::int32_t>());
+    return tensor;
+  }
+
+ private:
+  alignas(16) std::array<std::byte, 4096> block_{};
+  std::size_t used_ = 0;
+};
+
+void expect_error(const std::function<void()>& call, const std::string& message) {
+  try {
+    call();
+    ADD_FAILURE() << "nothing was thrown, wanted: " << message;
+  } catch (const InvalidArgument& error) {
+    EXPECT_EQ(error.what(), message);
+  }
+}
+
+constexpr auto kBf16 = DType::kBf16;
+constexpr auto kI32 = DType::kI32;
+constexpr auto kCuda = Device::kCuda;
+const Stream kCpuStream{};
+const Stream kCudaStream{kCuda, nullptr};
+
+TEST(OpErrors, Norms) {
+  Memory t;
+  const Tensor x = t({2, 4}), out = t({2, 4}), weight = t({4});
+  const auto rms_norm = [](Tensor a, Tensor w, Tensor o) {
+    return [=] { ops::rms_norm(kCpuStream, a, w, 1e-6f, o); };
+  };
+  expect_error(rms_norm(x, t({3}), x), "[rms_norm] weight must be [4], got [3]");
+  expect_error(rms_norm({}, weight, out), "[rms_norm] x is not given");
+  expect_error(rms_norm(t({4}), weight, out), "[rms_norm] x must be [rows, dim], got [4]");
+  expect_error(rms_norm(t({2, 0}), weight, out), "[rms_norm] x must be [rows, dim], got [2, 0]");
+  expect_error(rms_norm(x, weight, t({2, 5})), "[rms_norm] out must be [2, 4], got [2, 5]");
+  expect_error(rms_norm(x, t({4}, kBf16), out), "[rms_norm] weight must be f32, got bf16");
+  expect_error(rms_norm(x, weight, t({2, 4}, kBf16)), "[rms_norm] out must be f32, got bf16");
+  expect_error(rms_norm(t({2, 4}, kI32), weight, out), "[rms_norm] x must be f32 or bf16, got i32");
+  expect_error(rms_norm(x, t({4}, DType::kF32, kCuda), out),
+               "[rms_norm] weight is on cuda, the stream runs on cpu");
+  Tensor shifted = x;
+  shifted.data = x.as<float>() + 1;
+  expect_error(rms_norm(x, weight, shifted), "[rms_norm] out must be x or not overlap it");
+
+  expect_error([&] { ops::layer_norm(kCpuStream, x, weight, t({5}), 1e-6f, out); },
+               "[layer_norm] bias must be [4], got [5]");
+  expect_error(
+      [&] {
+        ops::ada_rms_norm(kCpuStream, x, t({2, 4}), 1e-6f, out);
+      },
+      "[ada_rms_norm] modulation must be [3, 4], got [2, 4]");
+}
+
+TEST(OpErrors, FeatureScaling) {
+  Memory t;
+  const Tensor x = t({2, 4}), four = t({4}), five = t({5});
+  expect_error(
+      [&] {
+        ops::normalize(kCpuStream, x, {four, five}, x);
+      },
+      "[normalize] range must be [4], got [5]");
+  expect_error([&] { ops::normalize(kCpuStream, x, {}, x); }, "[normalize] center is not given");
+  expect_error(
+      [&] {
+        ops::normalize(kCpuStream, t({2, 6}), {four, four}, t({2, 4}));
+      },
+      "[normalize] x must be [2, 4], got [2, 6]");
+  expect_error(
+      [&] {
+        ops::denormalize(kCpuStream, x, {five, five}, t({2, 5}));
+      },
+      "[denormalize] x must have at least 5 columns, got [2, 4]");
+  expect_error(
+      [&] {
+        ops::denormalize(kCpuStream, t({2, 4}, kBf16), {four, four}, x);
+      },
+      "[denormalize] x must be f32, got bf16");
+  const Tensor padded = t({2, 6});
+  Tensor inside = padded;
+  inside.shape = {2, 4};
+  expect_error(
+      [&] {
+        ops::denormalize(kCpuStream, padded, {four, four}, inside);
+      },
+      "[denormalize] out must be x or not overlap it");
+}
+
+TEST(OpErrors, Gemm) {
+  Memory t;
+  const Tensor x = t({2, 4}), weight = t({3, 4}), out = t({2, 3});
+  const auto gemm = [](Tensor a, Tensor w, const ops::GemmEpilogue& e, Tensor o) {
+    return [=] { ops::gemm(kCpuStream, a, w, e, o); };
+  };
+  const auto geglu = ops::Activation::kGeglu;
+  expect_error(gemm(x, t({3, 5}), {}, out), "[gemm] weight must be [3, 4], got [3, 5]");
+  expect_error(gemm(x, weight, {.activation = geglu}, out),
+               "[gemm] weight must be [6, 4], got [3, 4]");
+  expect_error(gemm(x, {}, {}, out), "[gemm] weight is not given");
+  expect_error(gemm(t({2, 0}), t({3, 0}), {}, out), "[gemm] x must be [m, k], got [2, 0]");
+  expect_error(gemm(x, weight, {}, t({3, 3})), "[gemm] out must be [2, 3], got [3, 3]");
+  expect_error(gemm(x, t({3, 4}, kI32), {}, out), "[gemm] weight must be f32 or bf16, got i32");
+  expect_error(gemm(x, t({4, 4}), {}, x), "[gemm] out must not overlap x");
+  expect_error(gemm(x, weight, {.bias = t({2})}, out), "[gemm] bias must be [3], got [2]");
+  expect_error(gemm(x, t({6, 4}), {.bias = t({3}), .activation = geglu}, out),
+               "[gemm] bias must be [6], got [3]");
+  expect_error(gemm(x, weight, {.gate = t({3}, kBf16)}, out), "[gemm] gate must be f32, got bf16");
+  expect_error(gemm(x, weight, {.residual = t({2, 3}, kBf16)}, out),
+               "[gemm] residual must be f32, got bf16");
+  expect_error(gemm(x, weight, {.residual = t({1, 3})}, out),
+               "[gemm] residual must be [2, 3], got [1, 3]");
+  expect_error(gemm(x, weight, {.bias = t({3}, DType::kF32, kCuda)}, out),
+               "[gemm] bias is on cuda, the stream runs on cpu");
+}
+
+TEST(OpErrors, Attention) {
+  Memory t;
+  const Tensor q = t({3, 4, 2}), k = t({5, 2, 2}), v = t({5, 2, 2}), out = t({3, 8});
+  const auto attention = [=](Tensor keys, Tensor visible, Tensor o) {
+    return [=] { ops::attention(kCpuStream, q, keys, v, visible, 1, o); };
+  };
+  expect_error(attention(k, t.integers({1, 6, 2}), out),
+               "[attention] visible[1] must be in [1, 5], got 6");
+  expect_error(attention(k, t.integers({0, 5, 2}), out),
+               "[attention] visible[0] must be in [1, 5], got 0");
+  expect_error(attention(k, t.integers({1, 2}), out), "[attention] visible must be [3], got [2]");
+  expect_error(attention(k, t({3}), out), "[attention] visible must be i32, got f32");
+  expect_error(attention(t({5, 3, 2}), {}, out), "[attention] v must be [5, 3, 2], got [5, 2, 2]");
+  expect_error(attention(t({5, 2, 3}), {}, out), "[attention] k must be [5, 2, 2], got [5, 2, 3]");
+  expect_error(attention(t({0, 2, 2}), {}, out),
+               "[attention] k must be [kv_rows, kv_heads, head_dim], got [0, 2, 2]");
+  expect_error(attention(t({5, 2, 2}, kBf16), {}, out), "[attention] k must be f32, got bf16");
+  expect_error(attention(k, {}, t({3, 4, 2})), "[attention] out must be [3, 8], got [3, 4, 2]");
+  expect_error(attention(k, {}, q.reshaped({3, 8})), "[attention] out must not overlap q");
+  const Tensor three = t({5, 3, 2});
+  expect_error([&] { ops::attention(kCpuStream, q, three, three, {}, 1, out); },
+               "[attention] heads must be a multiple of kv_heads, got 4 and 3");
+
+  const Tensor qkv = t({1, 2, 12});
+  expect_error(
+      [&] {
+        ops::attention_packed(kCpuStream, qkv, 3, 1, t({1, 2, 4}));
+      },
+      "[attention_packed] qkv's last extent must be 3 x 3 heads x head_dim, got 12");
+  expect_error(
+      [&] {
+        ops::attention_packed(kCpuStream, qkv, 0, 1, t({1, 2, 4}));
+      },
+      "[attention_packed] qkv's last extent must be 3 x 0 heads x head_dim, got 12");
+  expect_error(
+      [&] {
+        ops::attention_packed(kCpuStream, qkv, 2, 1, t({1, 2, 5}));
+      },
+      "[attention_packed] out must be [1, 2, 4], got [1, 2, 5]");
+}
+
+TEST(OpErrors, Rope) {
+  Memory t;
+  const Tensor qkv = t({2, 16}), table = t({3, 4});
+  const Tensor q = t({2, 2, 4}), k = t({2, 1, 4}), v = t({2, 1, 4});
+  const Tensor positions = t.integers({0, 2});
+  const auto rope = [=](Tensor p, Tensor a, Tensor b, Tensor c) {
+    return [=] { ops::rope(kCpuStream, qkv, p, table, a, b, c); };
+  };
+  expect_error(rope(t.integers({0, 3}), q, k, v), "[rope] positions[1] must be in [0, 3), got 3");
+  expect_error(rope(t.integers({-1, 0}), q, k, v), "[rope] positions[0] must be in [0, 3), got -1");
+  expect_error(rope(positions, t({2, 3, 4}), k, v), "[rope] q must be [2, 2, 4], got [2, 3, 4]");
+  expect_error(rope(positions, q, t({2, 1, 5}), v), "[rope] k must be [2, 1, 4], got [2, 1, 5]");
+  expect_error(rope(positions, q, t({2, 2, 4}), t({2, 2, 4})),
+               "[rope] qkv is [2, 16], which is not queries, keys and values of 2 kv heads of 4");
+  expect_error(rope(positions, q, k, k), "[rope] k must not overlap v");
+  expect_error(rope(positions, qkv.rows(0, 1).reshaped({2, 2, 4}), k, v),
+               "[rope] q must not overlap qkv");
+  expect_error(rope(positions, q, {}, v), "[rope] k is not given");
+  expect_error(
+      [&] {
+        ops::rope_table(10000, t({3, 5}));
+      },
+      "[rope_table] table must be [positions, dim] of even dim, got [3, 5]");
+  expect_error([&] { ops::rope_table(0, table); }, "[rope_table] base must be positive, got 0");
+}
+
+TEST(OpErrors, Embedding) {
+  Memory t;
+  const Tensor table = t({3, 4}), out = t({2, 4});
+  const auto embedding = [=](Tensor ids) {
+    return [=] { ops::embedding(kCpuStream, ids, table, 1, out); };
+  };
+  expect_error(embedding(t.integers({0, 3})), "[embedding] ids[1] must be in [0, 3), got 3");
+  expect_error(embedding(t.integers({-1, 0})), "[embedding] ids[0] must be in [0, 3), got -1");
+  expect_error(embedding(t({2})), "[embedding] ids must be i32, got f32");
+  expect_error(embedding(t.integers({0, 1, 2})), "[embedding] out must be [3, 4], got [2, 4]");
+}
+
+TEST(OpErrors, TheRest) {
+  Memory t;
+  expect_error([&] { ops::silu(kCpuStream, t({2}), t({3})); }, "[silu] out must be [2], got [3]");
+  expect_error([&] { ops::gelu(kCpuStream, t({2}), t({2}, kBf16)); },
+               "[gelu] out must be f32, got bf16");
+  expect_error([&] { ops::time_embedding(1, 4e-3, 4, t({5})); },
+               "[time_embedding] out must be [dim] of even dim, at least 4, got [5]");
+  expect_error([&] { ops::time_embedding(1, 0, 4, t({4})); },
+               "[time_embedding] periods must be positive, got 0 and 4");
+  expect_error(
+      [&] {
+        ops::euler_step(kCpuStream, t({2, 3}), t({3, 2}), 1);
+      },
+      "[euler_step] velocity must be [2, 3], got [3, 2]");
+  expect_error([&] { ops::normal_noise(kCpuStream, 1, t({2}, kBf16)); },
+               "[normal_noise] out must be f32, got bf16");
+}
+
+TEST(OpErrors, PatchEmbedding) {
+  Memory t;
+  const Tensor weight = t({5, 3, 2, 2}), bias = t({5}), position = t({4, 5});
+  const Tensor patches = t({1, 4, 12}), out = t({1, 4, 5});
+  const auto embed = [=](Tensor pixels, Tensor scratch) {
+    return [=] { ops::patch_embedding(kCpuStream, pixels, weight, bias, position, scratch, out); };
+  };
+  expect_error(embed(t({1, 3, 5, 5}), patches),
+               "[patch_embedding] size must be a multiple of patch, got 5 and 2");
+  expect_error(embed(t({1, 3, 4, 6}), patches),
+               "[patch_embedding] pixels must be [views, 3, size, size], got [1, 3, 4, 6]");
+  const Tensor pixels = t({1, 3, 4, 4});
+  expect_error(embed(pixels, t({1, 4, 12}, kBf16)),
+               "[patch_embedding] patches must be f32, got bf16");
+  expect_error(embed(pixels, t({1, 4, 13})),
+               "[patch_embedding] patches must be [1, 4, 12], got [1, 4, 13]");
+  expect_error(embed(pixels, pixels.reshaped({1, 4, 12})),
+               "[patch_embedding] patches must not overlap pixels");
+}
+
+TEST(OpErrors, OpsWithoutAKernelSaySo) {
+  Memory t;
+  const Tensor x = t({2, 4}, DType::kF32, kCuda), out = t({2, 4}, DType::kF32, kCuda);
+  const Tensor square = t({4, 4}, DType::kF32, kCuda), row = t({4}, DType::kF32, kCuda);
+  expect_error([&] { ops::layer_norm(kCudaStream, x, row, row, 0, out); },
+               "[layer_norm] has no CUDA kernel");
+  expect_error([&] { ops::gemm(kCudaStream, x, square, {}, out); }, "[gemm] has no CUDA kernel");
+  expect_error([&] { ops::silu(kCudaStream, x, out); }, "[silu] has no CUDA kernel");
+  expect_error([&] { ops::euler_step(kCudaStream, x, out, 1); }, "[euler_step] has no CUDA kernel");
+  expect_error([&] { ops::normal_noise(kCudaStream, 1, out); },
+               "[normal_noise] has no CUDA kernel");
+  const Tensor q = t({2, 1, 4}, DType::kF32, kCuda), k = t({2, 1, 4}, DType::kF32, kCuda);
+  expect_error([&] { ops::attention(kCudaStream, q, k, k, {}, 1, out); },
+               "[attention] has no CUDA kernel");
+}
+
+}  // namespace
+}  // namespace saccade::testing

@@ -1,0 +1,90 @@
+// What the cases of an op cannot say: published vectors, statistics, and values of PyTorch.
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "core/philox.h"
+#include "saccade/ops/activation.h"
+#include "saccade/ops/attention.h"
+#include "saccade/ops/sample.h"
+
+namespace saccade::testing {
+namespace {
+
+using Words = std::array<std::uint32_t, 4>;
+
+// The known answers of Random123's kat_vectors.
+TEST(Philox, MatchesThePublishedVectors) {
+  constexpr std::uint32_t kOnes = 0xffffffff;
+  EXPECT_EQ(philox4x32({0, 0, 0, 0}, {0, 0}),
+            (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(philox4x32({kOnes, kOnes, kOnes, kOnes}, {kOnes, kOnes}),
+            (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
+            (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+Tensor tensor(std::vector<float>& values) {
+  return {values.data(), {int(values.size())}, DType::kF32, Device::kCpu};
+}
+
+TEST(NormalNoise, IsStandardNormal) {
+  std::vector<float> noise(1 << 20);
+  ops::normal_noise({}, 42, tensor(noise));
+  double mean = 0, square = 0, fourth = 0, product = 0;
+  for (std::size_t i = 0; i < noise.size(); ++i) {
+    ASSERT_TRUE(std::isfinite(noise[i]));
+    mean += noise[i];
+    square += std::pow(noise[i], 2);
+    fourth += std::pow(noise[i], 4);
+    product += double(noise[i]) * noise[i ^ 1];
+  }
+  const double count = double(noise.size());
+  const double sigma = 1 / std::sqrt(count);
+  EXPECT_LT(std::abs(mean / count), 5 * sigma);
+  EXPECT_LT(std::abs(square / count - 1), 5 * std::sqrt(2) * sigma);
+  EXPECT_LT(std::abs(fourth / count - 3), 5 * std::sqrt(96) * sigma);
+  EXPECT_LT(std::abs(product / count), 5 * std::sqrt(2) * sigma);
+}
+
+TEST(NormalNoise, AValueDependsOnItsIndexAndTheSeedOnly) {
+  std::vector<float> three(3), many(1001), other(1001);
+  ops::normal_noise({}, 7, tensor(three));
+  ops::normal_noise({}, 7, tensor(many));
+  ops::normal_noise({}, 7 + (std::uint64_t{1} << 32), tensor(other));
+  for (std::size_t i = 0; i < three.size(); ++i) EXPECT_EQ(three[i], many[i]);
+  for (std::size_t i = 0; i < many.size(); ++i) EXPECT_NE(many[i], other[i]);
+}
+
+TEST(Activation, KeepsNanAndSaturates) {
+  std::vector<float> x{std::nanf(""), 1000, -1000, 0};
+  for (auto* function : {ops::silu, ops::gelu}) {
+    std::vector<float> out(x.size());
+    function({}, tensor(x), tensor(out));
+    EXPECT_TRUE(std::isnan(out[0]));
+    EXPECT_EQ(out[1], 1000);
+    EXPECT_NEAR(out[2], 0, 1e-30);
+    EXPECT_EQ(out[3], 0);
+  }
+}
+
+// A key that one row sees and another does not must reach the first only.
+TEST(Attention, ANanKeyReachesOnlyTheRowsThatSeeIt) {
+  std::vector<float> q{1, 1, 1}, k{1, 2, std::nanf("")}, v{3, 5, std::nanf("")}, out(3);
+  std::vector<std::int32_t> visible{2, 3, 2};
+  const auto rank3 = [](std::vector<float>& values) {
+    return tensor(values).reshaped({int(values.size()), 1, 1});
+  };
+  ops::attention({}, rank3(q), rank3(k), rank3(v), {visible.data(), {3}, DType::kI32, Device::kCpu},
+                 1, tensor(out).reshaped({3, 1}));
+  EXPECT_FLOAT_EQ(out[0], (3 + 5 * std::exp(1.0f)) / (1 + std::exp(1.0f)));
+  EXPECT_TRUE(std::isnan(out[1]));
+  EXPECT_EQ(out[2], out[0]);
+}
+
+}  // namespace
+}  // namespace saccade::testing
