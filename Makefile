@@ -15,7 +15,7 @@ build/%/build.ninja: CMakePresets.json | deps
 	cmake --preset $*
 
 define build_preset
-	cmake --build --preset $(1) -j $(JOBS)
+	cmake --build --preset $(1) -j $(JOBS) $(2)
 endef
 
 # ctest knows the CLI's tests too, but hides pytest's own report.
@@ -25,8 +25,17 @@ define run_tests
 	  python3 -m pytest -q -p no:cacheprovider tests/cli
 endef
 
-build: build/cpu/build.ninja ## Builds build/cpu/bin/saccade (the default)
+build: build/cpu/build.ninja ## Builds everything, build/cpu/bin/saccade above all (the default)
 	$(call build_preset,cpu)
+
+demo: build/cpu/build.ninja ## Makes a tiny random policy and runs it on two pictures
+	$(call build_preset,cpu,--target saccade)
+	rm -rf build/demo
+	build/cpu/bin/saccade synth build/demo --model pi05
+	build/cpu/bin/saccade infer build/demo --tokenizer examples/data/tiny_tokenizer.model \
+	  --image front=examples/data/front.jpg --image wrist=examples/data/wrist.png \
+	  --prompt "put the cup on the plate" \
+	  --state 0.1,-0.2,0.3,0,0.5,0,1,0.1,-0.2,0.3,0,0.5,0,1
 
 test: build ## Builds and runs all tests
 	$(call run_tests,cpu)

@@ -123,12 +123,13 @@ void print_chunk_json(const PolicyInfo& info, const ActionChunk& chunk,
               {"warnings", chunk.warnings}});
 }
 
-void run_infer(InferOptions& options) {
+void run_infer(const CLI::App& command, InferOptions& options) {
   Observation& observation = options.observation;
-  if (!options.plot.empty()) check_writable(options.plot, "--plot");
-  if (!options.state.empty()) observation.state = parse_numbers(options.state, "--state");
-  if (!options.tokens.empty()) observation.tokens = parse_integers(options.tokens, "--tokens");
-  if (!options.noise.empty()) observation.noise = read_noise(options.noise);
+  if (command.count("--plot") > 0) check_writable(options.plot, "--plot");
+  if (command.count("--state") > 0) observation.state = parse_numbers(options.state, "--state");
+  if (command.count("--tokens") > 0)
+    observation.tokens = parse_integers(options.tokens, "--tokens");
+  if (command.count("--noise") > 0) observation.noise = read_noise(options.noise);
   auto start = Clock::now();
   const std::map<std::string, io::Image> images = read_images(options.images);
   for (const auto& [camera, image] : images) {
@@ -146,7 +147,7 @@ void run_infer(InferOptions& options) {
 
   const PolicyInfo& info = policy.info();
   const std::vector<std::string> names = column_names(info, chunk);
-  if (!options.plot.empty()) {
+  if (command.count("--plot") > 0) {
     const auto title = fmt::format("{} actions, seed {}", name_of(info.model), observation.seed);
     write_file(options.plot, plot_actions(chunk, names, title), "--plot");
   }
@@ -184,8 +185,8 @@ void add_infer(CLI::App& app, int& status) {
   command->add_flag("--json", options->json, "Prints one JSON object in place of tables");
   add_load_options(*command, options->load);
   command->footer(kExample);
-  command->callback([options, &status] {
-    run_infer(*options);
+  command->callback([command, options, &status] {
+    run_infer(*command, *options);
     status = kOk;
   });
 }

@@ -19,7 +19,7 @@ constexpr double kLegendRow = 18;
 constexpr double kLegendGap = 24;
 constexpr double kLegendLine = 26;
 constexpr double kCharacterWidth = 7.3;
-constexpr int kTicks = 6;
+constexpr int kTicks = 8;
 
 // Of middling lightness, so that they stand out from white and from near-black.
 constexpr std::array kColours = {"#3b82d6", "#e07b28", "#2f9e57", "#d64550", "#8f63d2",

@@ -43,7 +43,7 @@ void print_report(const VerifyReport& report, const Arguments& arguments) {
   const bool has_yardstick = !arguments.yardstick.empty();
   std::vector<std::string> header{"stage", "largest error", "relative error"};
   if (has_yardstick) header.emplace_back("yardstick's");
-  header.insert(header.end(), {"", "note"});
+  header.insert(header.end(), {"result", "note"});
   Table table(header);
   table.left(header.size() - 1);
   for (const StageError& stage : report.stages) {

@@ -10,7 +10,6 @@ Needs orbax-checkpoint, jax and tensorstore.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import shutil
@@ -124,12 +123,19 @@ def write_fuzz_corpus(directory):
         manifest = (GOLDEN / golden / "manifest.ocdbt").read_bytes()
         for data in (GOLDEN / golden).glob("**/d/*"):
             write(f"{golden}_{data.name[:8]}", 0, manifest, data.read_bytes())
-    for metadata in (GOLDEN / "orbax_directories").glob("*/.zarray"):
-        chunk = next(path for path in metadata.parent.iterdir() if path != metadata)
-        write(metadata.parent.name, 1, metadata.read_bytes(), chunk.read_bytes())
-    plain = {"chunks": [2, 2], "compressor": None, "dtype": "<f4", "filters": None, "order": "C"}
-    plain |= {"fill_value": None, "shape": [2, 2], "zarr_format": 2}
-    write("plain", 1, json.dumps(plain).encode(), bytes(16))
+    for compressor in ({"id": "zstd"}, None):
+        context = ts.Context()
+        spec = {
+            "driver": "zarr",
+            "kvstore": {"driver": "memory"},
+            "metadata": {"chunks": [2, 2, 1, 3, 2], "compressor": compressor},
+        }
+        shape = (3, 2, 1, 4, 4)
+        array = ts.open(spec, create=True, dtype=np.float32, shape=shape, context=context).result()
+        array[...].write(elements(0, shape, np.float32)).result()
+        memory = ts.KvStore.open({"driver": "memory"}, context=context).result()
+        name = "array_zstd" if compressor else "array_plain"
+        write(name, 1, memory[".zarray"], memory["0.0.0.0.0"])
 
 
 if __name__ == "__main__":

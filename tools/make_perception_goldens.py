@@ -185,7 +185,15 @@ def rows(pixels):
 
 
 def interlaced(pixels):
-    starts = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    starts = [
+        (0, 0, 8, 8),
+        (0, 4, 8, 8),
+        (4, 0, 8, 4),
+        (0, 2, 4, 4),
+        (2, 0, 4, 2),
+        (0, 1, 2, 2),
+        (1, 0, 2, 1),
+    ]
     passes = [pixels[y::dy, x::dx] for y, x, dy, dx in starts]
     return b"".join(rows(p) for p in passes if p.size)
 
@@ -208,9 +216,18 @@ def write_good_images():
     picture.quantize(5).save(OUT / "palette_4_bits.png", bits=4)
     height, width, _ = frame.shape
     profile = (b"gAMA", struct.pack(">I", 100000))
-    (OUT / "interlaced.png").write_bytes(png_bytes((width, height, 8, 2, 1), interlaced(frame), profile))
+    (OUT / "interlaced.png").write_bytes(
+        png_bytes((width, height, 8, 2, 1), interlaced(frame), profile)
+    )
     Image.fromarray(frame[:1, :1]).save(OUT / "one_pixel.png")
-    names = [*jpegs, "rgb.png", "palette.png", "palette_4_bits.png", "interlaced.png", "one_pixel.png"]
+    names = [
+        *jpegs,
+        "rgb.png",
+        "palette.png",
+        "palette_4_bits.png",
+        "interlaced.png",
+        "one_pixel.png",
+    ]
     goldens = {}
     for name in names:
         pixels = np.asarray(Image.open(OUT / name).convert("RGB"))
@@ -263,7 +280,10 @@ def bad_images():
             png_bytes((13, 9, 8, 3, 0), rows(beyond * 0), palette, (b"tRNS", b"\x80")),
             "has transparent pixels",
         ),
-        "palette_beyond.png": (png_bytes((13, 9, 8, 3, 0), rows(beyond), palette), "beyond the palette"),
+        "palette_beyond.png": (
+            png_bytes((13, 9, 8, 3, 0), rows(beyond), palette),
+            "beyond the palette",
+        ),
         "truncated.png": (png[: len(png) // 2], "truncated"),
         "no_end.png": (png[:-12], "truncated"),
         "broken.png": (bytes(broken), "corrupt"),
@@ -299,7 +319,9 @@ def make_frame(kind, seed, height, width):
         value = index * np.uint32(255) // np.uint32(height * width * 3)
     else:
         pixel = index // np.uint32(3)
-        value = (pixel % np.uint32(width) + pixel // np.uint32(width)) % np.uint32(2) * np.uint32(255)
+        value = (
+            (pixel % np.uint32(width) + pixel // np.uint32(width)) % np.uint32(2) * np.uint32(255)
+        )
     return value.astype(np.uint8).reshape(height, width, 3)
 
 

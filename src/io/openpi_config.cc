@@ -180,8 +180,9 @@ void read_openpi_config(const CheckpointFiles& files, const LoadOptions& options
   const OpenpiConfig* openpi = nullptr;
   if (options.openpi_config.empty()) {
     config.warnings.push_back(
-        "no openpi config is named, so actions are returned as the model gives them: all columns, "
-        "nothing relative to the state, no joint conventions of a robot");
+        "no openpi config is named (--openpi-config), so actions are returned as the model gives "
+        "them: all columns that have statistics, nothing relative to the state, no joint "
+        "conventions of a robot");
   } else {
     openpi = &find_openpi_config(options.openpi_config);
     apply(*openpi, !files.config.empty(), config);

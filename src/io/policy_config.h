@@ -18,12 +18,12 @@ inline constexpr int kMaxVisionHeads = 1024;
 
 /// Where the parts of a checkpoint lie.
 struct CheckpointFiles {
-  std::string layout;                  // "lerobot", "openpi" or "orbax"
-  std::filesystem::path root;          // what the user named, or the directory of that file
-  std::filesystem::path weights;       // safetensors file, index.json, or Orbax params directory
-  std::filesystem::path config;        // config.json, or empty
-  std::filesystem::path preprocessor;  // policy_preprocessor.json, or empty
-  std::filesystem::path postprocessor; // policy_postprocessor.json, or empty
+  std::string layout;                   // "lerobot", "openpi" or "orbax"
+  std::filesystem::path root;           // what the user named, or the directory of that file
+  std::filesystem::path weights;        // safetensors file, index.json, or Orbax params directory
+  std::filesystem::path config;         // config.json, or empty
+  std::filesystem::path preprocessor;   // policy_preprocessor.json, or empty
+  std::filesystem::path postprocessor;  // policy_postprocessor.json, or empty
 };
 
 /// Finds out what kind of checkpoint a path is. Fails with one sentence when it is none.
@@ -46,24 +46,24 @@ struct PolicyConfig {
   std::optional<int> vision_heads;
   double min_period = 4e-3;
   double max_period = 4.0;
-  std::optional<int> image_size;         // as config.json says; the position table decides
+  std::optional<int> image_size;  // as config.json says; the position table decides
 
-  std::vector<std::string> cameras;      // in the order the model sees them
-  std::vector<std::string> camera_names; // what users may call them, same order; may be cameras
+  std::vector<std::string> cameras;          // in the order the model sees them
+  std::vector<std::string> camera_names;     // what users may call them, same order; may be cameras
   std::vector<std::string> ignored_cameras;  // names that are accepted and not used
   std::optional<int> state_dim;
-  std::optional<int> action_dim;         // columns that are returned; else all of the model's
+  std::optional<int> action_dim;  // columns that are returned; else all of the model's
   std::vector<std::string> action_names;
 
-  std::optional<bool> state_in_prompt;   // Pi0.5; not said: true
+  std::optional<bool> state_in_prompt;  // Pi0.5; not said: true
   std::string default_prompt;
-  bool aloha_joints = false;             // openpi's adapt_to_pi: joint flips and gripper units
-  std::vector<bool> relative_actions;    // dims to which the raw state is added back; may be empty
+  bool aloha_joints = false;           // openpi's adapt_to_pi: joint flips and gripper units
+  std::vector<bool> relative_actions;  // dims to which the raw state is added back; may be empty
 
-  std::optional<FeatureNormalization> state;    // not given: the checkpoint has none
+  std::optional<FeatureNormalization> state;  // not given: the checkpoint has none
   std::optional<FeatureNormalization> actions;
-  bool normalization_by_model = false;   // openpi: see set_openpi_normalization
-  std::string statistics_error;          // why state or actions are not given, one sentence
+  bool normalization_by_model = false;  // openpi: see set_openpi_normalization
+  std::string statistics_error;         // why state or actions are not given, one sentence
   std::vector<std::string> warnings;
 };
 

@@ -132,8 +132,8 @@ Statistics parse_norm_stats(std::string_view json, std::string_view where) {
     const std::string canonical = name == "state"     ? kStateFeature
                                   : name == "actions" ? kActionFeature
                                                       : name;
-    SACCADE_CHECK(!statistics.contains(canonical), where, quote(name), " and ", quote(canonical),
-                  " are the same feature");
+    SACCADE_CHECK(!statistics.contains(canonical), where, "the feature ", quote(canonical),
+                  " is there under two names");
     FeatureStatistics& vectors = statistics[canonical];
     for (std::string_view statistic : kStatistics) {
       const std::string key(statistic);

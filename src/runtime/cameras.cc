@@ -1,5 +1,6 @@
 #include "runtime/cameras.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "core/check.h"
@@ -29,20 +30,22 @@ std::vector<Frame> ordered_frames(const io::PolicyConfig& config,
                                   const std::map<std::string, Frame>& frames) {
   std::vector<Frame> by_camera(config.cameras.size());
   for (const auto& [name, frame] : frames) {
+    const auto& ignored = config.ignored_cameras;
+    if (std::find(ignored.begin(), ignored.end(), name) != ignored.end()) continue;
     const std::size_t i = find_camera(config, name);
     SACCADE_CHECK(by_camera[i].pixels == nullptr, "infer", "camera '", name, "' is given twice");
     SACCADE_CHECK(frame.pixels != nullptr && frame.height > 0 && frame.width > 0, "infer",
                   "the frame of camera '", name, "' is empty: ", frame.height, " x ", frame.width);
     by_camera[i] = frame;
   }
-  SACCADE_CHECK(!frames.empty(), "infer", "no camera frame is given; the policy sees ",
-                join(config.cameras));
-  SACCADE_CHECK(config.mode != Mode::kOpenpi || by_camera[0].pixels != nullptr, "infer", "camera '",
-                config.cameras[0], "' is missing, which openpi's policies require");
   std::vector<Frame> present;
   for (const Frame& frame : by_camera) {
     if (frame.pixels != nullptr) present.push_back(frame);
   }
+  SACCADE_CHECK(!present.empty(), "infer", "no camera frame is given; the policy sees ",
+                join(config.cameras));
+  SACCADE_CHECK(config.mode != Mode::kOpenpi || by_camera[0].pixels != nullptr, "infer", "camera '",
+                config.cameras[0], "' is missing, which openpi's policies require");
   return present;
 }
 

@@ -231,6 +231,8 @@ TEST(OrbaxNames, RefusesUnexpectedAxes) {
   EXPECT_THROW(orbax::place_leaf("PaliGemma/llm/layers/mlp/gating_einsum", {2, 3, 4, 4}),
                InvalidArgument);
   EXPECT_THROW(orbax::place_leaf("PaliGemma/img/pos_embedding", {2, 4, 4}), InvalidArgument);
+  EXPECT_THROW(orbax::place_leaf("PaliGemma/llm/layers/mlp/linear", {1 << 20, 1, 1}),
+               InvalidArgument);
   EXPECT_TRUE(orbax::place_leaf("PaliGemma/img/head/kernel_lora_a", {2, 3}).tensors.empty());
 }
 

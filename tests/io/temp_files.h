@@ -1,5 +1,6 @@
 #pragma once
 
+#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -66,6 +67,11 @@ std::string error_of(const Call& call) {
     return error.what();
   }
   return "no error";
+}
+
+inline ::testing::AssertionResult contains(const std::string& text, std::string_view part) {
+  if (text.find(part) != std::string::npos) return ::testing::AssertionSuccess();
+  return ::testing::AssertionFailure() << '"' << text << "\" does not contain \"" << part << '"';
 }
 
 }  // namespace saccade::io

@@ -59,7 +59,7 @@ OpCase in_place(OpCase op) {
 
 std::vector<OpCase> ada_rms_norm_cases() {
   return {
-      make(1, 1, DType::kF32),
+      make(1, 8, DType::kF32),
       make(3, 17, DType::kF32),
       make(3, 17, DType::kBf16),
       in_place(make(5, 72, DType::kF32)),

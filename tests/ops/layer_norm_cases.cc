@@ -57,7 +57,7 @@ OpCase far_from_zero(OpCase op) {
     fill_normal(x, random);
     for (std::int64_t i = 0; i < x.shape.size(); ++i) x.as<float>()[i] += 1000;
   };
-  op.tolerance = 1e-4;  // the mean itself, near 1000, is known to 6e-5
+  op.tolerance = 1e-3;  // a sum near 10^6 is rounded by up to 2^-4 at every step
   return op;
 }
 

@@ -38,7 +38,7 @@ struct OpCase {
   std::vector<Operand> outputs;
   std::function<void(const Stream&, std::span<const Tensor> in, std::span<const Tensor> out)> run;
   std::function<std::vector<Values>(std::span<const Values> in)> exact;  // the definition, in f64
-  double tolerance;  // on |out - exact| / |exact|, in the Euclidean and in the largest-element norm
+  double tolerance;  // on |out - exact| / |exact|, Euclidean; 1.5 times that on the largest element
   double flops;
   double bytes;  // that must cross HBM at least once
 };

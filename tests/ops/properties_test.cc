@@ -10,6 +10,7 @@
 #include "core/philox.h"
 #include "saccade/ops/activation.h"
 #include "saccade/ops/attention.h"
+#include "saccade/ops/rope.h"
 #include "saccade/ops/sample.h"
 
 namespace saccade::testing {
@@ -51,6 +52,15 @@ TEST(NormalNoise, IsStandardNormal) {
   EXPECT_LT(std::abs(product / count), 5 * std::sqrt(2) * sigma);
 }
 
+// The radius comes from a word; the smallest word is the one whose logarithm could be infinite.
+TEST(NormalNoise, AZeroWordGivesTheLargestRadius) {
+  constexpr std::uint32_t kSeed = 1836991927;
+  ASSERT_EQ(philox4x32({0, 0, 0, 0}, {kSeed, 0})[0], 0u);
+  std::vector<float> noise(2);
+  ops::normal_noise({}, kSeed, tensor(noise));
+  EXPECT_FLOAT_EQ(std::hypot(noise[0], noise[1]), std::sqrt(-2 * std::log(0x1p-33)));
+}
+
 TEST(NormalNoise, AValueDependsOnItsIndexAndTheSeedOnly) {
   std::vector<float> three(3), many(1001), other(1001);
   ops::normal_noise({}, 7, tensor(three));
@@ -84,6 +94,26 @@ TEST(Attention, ANanKeyReachesOnlyTheRowsThatSeeIt) {
   EXPECT_FLOAT_EQ(out[0], (3 + 5 * std::exp(1.0f)) / (1 + std::exp(1.0f)));
   EXPECT_TRUE(std::isnan(out[1]));
   EXPECT_EQ(out[2], out[0]);
+}
+
+// torch 2.11: inverse = 1 / 10000 ** (arange(0, 256, 2).float() / 256), (position * inverse).cos().
+TEST(RopeTable, MatchesPyTorch) {
+  struct Entry {
+    int position, i;
+    float cosine, sine;
+  };
+  std::vector<float> table(1024 * 256);
+  ops::rope_table(10000, tensor(table).reshaped({1024, 256}));
+  for (const auto& [position, i, cosine, sine] :
+       {Entry{1, 1, 0.5973753333091736f, 0.8019617795944214f},
+        Entry{815, 0, -0.24090053141117096f, -0.9705498218536377f},
+        Entry{815, 3, -0.98582923412323f, -0.16775205731391907f},
+        Entry{815, 100, 0.8189808130264282f, 0.573820948600769f},
+        Entry{1023, 64, -0.692951500415802f, -0.7209842205047607f}}) {
+    const float* row = table.data() + position * 256;
+    EXPECT_FLOAT_EQ(row[i], cosine) << position << ", " << i;
+    EXPECT_FLOAT_EQ(row[128 + i], sine) << position << ", " << i;
+  }
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ namespace saccade::io::orbax {
 namespace {
 
 constexpr auto kOp = "orbax";
-constexpr std::size_t kDropBytes = 8 << 20;
+constexpr std::size_t kStepBytes = 4 << 20;  // decoded between two looks at the pages to drop
 constexpr std::size_t kSkipBytes = 32 << 10;
 
 }  // namespace
@@ -30,10 +30,14 @@ ChunkStream::ChunkStream(Files& files, std::span<const std::byte> stored, bool c
 }
 
 void ChunkStream::read(std::span<std::byte> out) {
-  const std::size_t got = decode(out);
-  position_ += got;
-  SACCADE_CHECK(got == out.size(), kOp, where_, " decodes to ", position_, " bytes instead of ",
-                decoded_bytes_);
+  while (!out.empty()) {
+    const auto piece = out.first(std::min(out.size(), kStepBytes));
+    const std::size_t got = decode(piece);
+    position_ += got;
+    SACCADE_CHECK(got == piece.size(), kOp, where_, " decodes to ", position_, " bytes instead of ",
+                  decoded_bytes_);
+    out = out.subspan(got);
+  }
 }
 
 std::size_t ChunkStream::decode(std::span<std::byte> out) {
@@ -50,7 +54,8 @@ std::size_t ChunkStream::decode(std::span<std::byte> out) {
 }
 
 void ChunkStream::drop_used(std::size_t used) {
-  if (used - dropped_ < kDropBytes && used < stored_.size()) return;
+  const bool ended = used == stored_.size();
+  if (used == dropped_ || (used - dropped_ < kStepBytes && !ended)) return;
   files_.drop(stored_.subspan(dropped_, used - dropped_));
   dropped_ = used;
 }

@@ -25,7 +25,7 @@ constexpr std::size_t kCrcBytes = 4;
 // beyond these limits is an attack or garbage.
 constexpr int kMaxHeight = 8;
 constexpr std::uint64_t kMaxTreeBytes = 64 << 20;  // decoded nodes and full keys together
-constexpr std::uint64_t kItemCost = 256;            // of a node or an entry, beside its text
+constexpr std::uint64_t kItemCost = 256;           // of a node or an entry, beside its text
 
 struct DataFile {
   std::string path;  // relative to the params directory

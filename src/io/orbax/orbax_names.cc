@@ -11,6 +11,7 @@ namespace saccade::io::orbax {
 namespace {
 
 constexpr auto kOp = "orbax";
+constexpr std::int64_t kMaxLayers = 1000;
 
 // `axes` reads as in einops: the axes of the leaf, then those of the tensor. "l" is the layer,
 // "i/n" takes index i of an axis of n, and parentheses merge. "*" in `canonical` is the layer.
@@ -209,6 +210,8 @@ LeafPlacement place_leaf(const std::string& leaf, const std::vector<std::int64_t
     const Layout layout = apply(leaf, rule->second.axes, extents);
     result.layered = layout.layered;
     const std::int64_t layers = layout.layered ? extents[0] : 1;
+    SACCADE_CHECK(layers <= kMaxLayers, kOp, "params/", leaf, " has ", layers,
+                  " layers, more than ", kMaxLayers);
     for (std::int64_t layer = 0; layer < layers; ++layer) {
       Placement placement = place(layout);
       const std::string number = std::to_string(layer);
