@@ -44,7 +44,7 @@ int run(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
 
   int status = kOk;
-  CLI::App app{"Runs robot policies (Pi0, Pi0.5) from the checkpoints that you have."};
+  CLI::App app{"Runs robot policies (Pi0, Pi0.5) from the checkpoints that you have.", "saccade"};
   app.set_version_flag("--version", kVersion);
   app.footer(kHelp);
   app.require_subcommand(1);

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "commands.h"
+#include "core/check.h"
 #include "options.h"
 #include "output.h"
 #include "progress.h"
@@ -96,13 +98,13 @@ void add_verify(CLI::App& app, int& status) {
   command
       ->add_option("--rtol", verify_options.rtol,
                    "Largest relative error that passes; 1e-4 if not given")
-      ->type_name("X")
-      ->check(CLI::NonNegativeNumber);
+      ->type_name("X");
   command->add_flag("--json", arguments->json, "Prints one JSON object in place of a table");
   add_load_options(*command, verify_options.load);
   command->footer(kExample);
   command->callback([arguments, &status] {
     VerifyOptions& options = arguments->verify;
+    SACCADE_CHECK(options.rtol >= 0, "--rtol", "must be 0 or more, got ", options.rtol);
     options.reference = arguments->reference;
     options.yardstick = arguments->yardstick;
     options.load.progress = progress_bar();

@@ -7,12 +7,12 @@ Needs Pillow, numpy, torch and sentencepiece. The references are openpi's image_
 tokenizer.py and LeRobot's resize_with_pad_torch and pi0/pi05 processors, in a few lines each.
 Files:
 
-    tiny_tokenizer.model  512 pieces with PaliGemma's settings, for checkpoints of a tiny vocabulary;
+    tiny_tokenizer.model  512 pieces with PaliGemma's settings, for tiny checkpoints;
                           also copied to examples/data/
     prompts.json          [{form, prompt, state, max_tokens, text, tokens, full_length}]
     bins.json             [[normalised state, bin]]
     images.json           {file: {width, height, crc32 of the RGB bytes} or {error: words of it}}
-    resize.txt            kind seed height width size filter crc32(frame) crc32(8-bit result) stride
+    resize.txt            kind seed height width size crc32(frame) crc32(8-bit result) stride
     resize_bilinear.f32   every stride-th value of each bilinear result, one after the other
 """
 

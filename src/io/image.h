@@ -16,7 +16,8 @@ struct Image {
 };
 
 /// Decodes a JPEG or PNG by its first bytes. Takes 8-bit RGB only (JPEG: three components; PNG:
-/// RGB or palette without transparency) and fails with one sentence on anything else.
+/// RGB or palette without transparency) and fails with one sentence on anything else. Warnings of
+/// libjpeg count as damage. At most 16384 pixels a side and 2^26 in all. JPEG pixels equal PIL's.
 Image decode_image(std::span<const std::uint8_t> file, std::string_view name);
 Image read_image(const std::filesystem::path&);
 

@@ -73,7 +73,7 @@ void Gemma::declare(WeightList& list) {
 }
 
 void Gemma::allocate(Arena& arena, int rows, DType type) {
-  a_.x = arena.allocate({rows, dims_.width}, type);
+  a_.x = arena.allocate({rows, dims_.width}, DType::kF32);
   a_.y = arena.allocate({rows, dims_.width}, type);
   a_.qkv = arena.allocate({rows, dims_.qkv()}, type);
   a_.q = arena.allocate({rows, dims_.heads, dims_.head_dim}, type);

@@ -40,14 +40,13 @@ class Gemma {
   /// One forward pass over `rows` rows that follow `cached` rows of the cache. Their keys and
   /// values are written behind those.
   ///
-  ///   in           [rows, width]     type of the activations; not overwritten
+  ///   in           [rows, width]     f32; not overwritten
   ///   positions    [rows]            i32
   ///   rope_table   [positions, head_dim]  f32
-  ///   modulations  [2 layers + 1, 3 width]  f32, for Norms::kAdaptive: each layer's two norms,
-  ///   then
-  ///                                  the final one
+  ///   modulations  [2 layers + 1, 3 width]  f32, for Norms::kAdaptive: two norms a layer, then
+  ///                the final one
   ///   visible      [rows]            i32 keys that a row sees, cached ones included; may be absent
-  ///   out          [rows, width]     type of the activations, for Output::kHidden
+  ///   out          [rows, width]     f32, for Output::kHidden
   void run(const Stream&, Tensor in, Tensor positions, Tensor rope_table, Tensor modulations,
            int cached, Tensor visible, KvCache&, Tensor out) const;
 
@@ -64,7 +63,7 @@ class Gemma {
     Tensor gate_up, down;
   };
   struct Activations {
-    Tensor x;         // [rows, width]  residual stream
+    Tensor x;         // [rows, width]  residual stream, f32
     Tensor y;         // [rows, width]  normed
     Tensor qkv;       // [rows, (heads + 2 kv_heads) head_dim]
     Tensor q;         // [rows, heads, head_dim]

@@ -49,7 +49,7 @@ void Pi::declare(WeightList& list) {
   expert_.declare(list);
   suffix_->declare(list);
   list.stored(weights_.out_weight,
-              {"action_out_proj.weight", {dims_.max_action_dim, dims_.expert.width}});
+              {{"action_out_proj.weight", {dims_.max_action_dim, dims_.expert.width}}});
   list.vector(weights_.out_bias, {{"action_out_proj.bias", {dims_.max_action_dim}}});
 }
 
@@ -65,18 +65,18 @@ void Pi::allocate(Arena& arena) {
     inputs_.state = arena.allocate({1, dims_.max_state_dim}, DType::kF32);
   inputs_.x = arena.allocate({plan_.actions, dims_.max_action_dim}, DType::kF32);
 
-  vision_.allocate(arena, plan_.max_views, type);
+  vision_.allocate(arena, plan_.max_views);
   prefix_.allocate(arena, prefix_rows, type);
   expert_.allocate(arena, suffix_rows(), type);
   suffix_->allocate(arena, plan_.actions, steps());
   cache_.allocate(arena, dims_.prefix, rows, type);
 
-  a_.embed = arena.allocate({prefix_rows, dims_.prefix.width}, type);
-  if (plan_.prefix_output) a_.prefix_out = arena.allocate(a_.embed.shape, type);
+  a_.embed = arena.allocate({prefix_rows, dims_.prefix.width}, DType::kF32);
+  if (plan_.prefix_output) a_.prefix_out = arena.allocate(a_.embed.shape, DType::kF32);
   a_.positions = arena.allocate({rows}, DType::kI32);
   a_.visible = arena.allocate({suffix_rows()}, DType::kI32);
-  a_.suffix_in = arena.allocate({suffix_rows(), dims_.expert.width}, type);
-  a_.suffix_out = arena.allocate({suffix_rows(), dims_.expert.width}, type);
+  a_.suffix_in = arena.allocate({suffix_rows(), dims_.expert.width}, DType::kF32);
+  a_.suffix_out = arena.allocate({suffix_rows(), dims_.expert.width}, DType::kF32);
   a_.velocity = arena.allocate({plan_.actions, dims_.max_action_dim}, DType::kF32);
   a_.rope_table = arena.allocate({rows, dims_.prefix.head_dim}, DType::kF32);
 }

@@ -17,10 +17,10 @@ namespace saccade::models {
 /// What a Pi0 or Pi0.5 is built for, beside its dims.
 struct PiPlan {
   int max_views = 3;
-  int max_tokens = 200;  // of the prompt
-  int actions = 50;      // rows of a chunk
-  DType activations = DType::kF32;
-  bool prefix_output = false;  // also compute the prefix's last hidden rows, for verification
+  int max_tokens = 200;             // of the prompt
+  int actions = 50;                 // rows of a chunk
+  DType activations = DType::kF32;  // of the Gemma towers; residual streams are f32
+  bool prefix_output = false;       // also compute the prefix's last hidden rows, for verification
   TimePeriods periods;
   std::vector<float> times;  // of the denoising steps, from 1 towards 0
 };

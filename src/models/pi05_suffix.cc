@@ -24,7 +24,7 @@ class Pi05Suffix : public Suffix {
     const int width = dims_.expert.width;
     const auto linear = [&](Linear& l, const std::string& name, int out, int in,
                             Lifetime lifetime) {
-      list.stored(l.weight, {name + "weight", {out, in}}, lifetime);
+      list.stored(l.weight, {{name + "weight", {out, in}}}, lifetime);
       list.vector(l.bias, {{name + "bias", {out}}});
     };
     linear(action_in_, "action_in_proj.", width, dims_.max_action_dim, Lifetime::kPolicy);

@@ -19,14 +19,14 @@ class Pi0Suffix : public Suffix {
   void declare(WeightList& list) override {
     const int width = dims_.expert.width;
     const auto linear = [&](Tensor& weight, Tensor& bias, const std::string& name, int in) {
-      list.stored(weight, {name + ".weight", {width, in}});
+      list.stored(weight, {{name + ".weight", {width, in}}});
       list.vector(bias, {{name + ".bias", {width}}});
     };
     linear(state_weight_, state_bias_, "state_proj", dims_.max_state_dim);
     linear(action_weight_, action_bias_, "action_in_proj", dims_.max_action_dim);
     const std::string mlp_in = "action_time_mlp_in.weight";
-    list.stored(mlp_action_weight_, {mlp_in, {width, 2 * width}, 0, width});
-    list.stored(mlp_time_weight_, {mlp_in, {width, 2 * width}, width, width}, Lifetime::kLoad);
+    list.stored(mlp_action_weight_, {{mlp_in, {width, 2 * width}, 0, width}});
+    list.stored(mlp_time_weight_, {{mlp_in, {width, 2 * width}, width, width}}, Lifetime::kLoad);
     list.vector(mlp_in_bias_, {{"action_time_mlp_in.bias", {width}}});
     linear(mlp_out_weight_, mlp_out_bias_, "action_time_mlp_out", width);
   }

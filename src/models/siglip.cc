@@ -23,7 +23,7 @@ Siglip::Siglip(const SiglipDims& dims, int projected_width)
 void Siglip::declare(WeightList& list) {
   const int width = dims_.width;
   const std::string& root = names::kVision;
-  list.matrix(weights_.patch_weight,
+  list.stored(weights_.patch_weight,
               {{root + "embeddings.patch_embedding.weight", {width, 3, dims_.patch, dims_.patch}}});
   list.vector(weights_.patch_bias, {{root + "embeddings.patch_embedding.bias", {width}}});
   list.vector(weights_.position,
@@ -36,36 +36,36 @@ void Siglip::declare(WeightList& list) {
     };
     vector(layer.norm1_weight, "layer_norm1.weight", width);
     vector(layer.norm1_bias, "layer_norm1.bias", width);
-    list.matrix(layer.qkv_weight, {{at + "self_attn.q_proj.weight", {width, width}},
+    list.stored(layer.qkv_weight, {{at + "self_attn.q_proj.weight", {width, width}},
                                    {at + "self_attn.k_proj.weight", {width, width}},
                                    {at + "self_attn.v_proj.weight", {width, width}}});
     list.vector(layer.qkv_bias, {{at + "self_attn.q_proj.bias", {width}},
                                  {at + "self_attn.k_proj.bias", {width}},
                                  {at + "self_attn.v_proj.bias", {width}}});
-    list.matrix(layer.out_weight, {{at + "self_attn.out_proj.weight", {width, width}}});
+    list.stored(layer.out_weight, {{at + "self_attn.out_proj.weight", {width, width}}});
     vector(layer.out_bias, "self_attn.out_proj.bias", width);
     vector(layer.norm2_weight, "layer_norm2.weight", width);
     vector(layer.norm2_bias, "layer_norm2.bias", width);
-    list.matrix(layer.fc1_weight, {{at + "mlp.fc1.weight", {dims_.mlp, width}}});
+    list.stored(layer.fc1_weight, {{at + "mlp.fc1.weight", {dims_.mlp, width}}});
     vector(layer.fc1_bias, "mlp.fc1.bias", dims_.mlp);
-    list.matrix(layer.fc2_weight, {{at + "mlp.fc2.weight", {width, dims_.mlp}}});
+    list.stored(layer.fc2_weight, {{at + "mlp.fc2.weight", {width, dims_.mlp}}});
     vector(layer.fc2_bias, "mlp.fc2.bias", width);
   }
   list.vector(weights_.post_norm_weight, {{root + "post_layernorm.weight", {width}}});
   list.vector(weights_.post_norm_bias, {{root + "post_layernorm.bias", {width}}});
-  list.matrix(weights_.projector_weight,
+  list.stored(weights_.projector_weight,
               {{names::kProjector + "weight", {projected_width_, width}}});
   list.vector(weights_.projector_bias, {{names::kProjector + "bias", {projected_width_}}});
 }
 
-void Siglip::allocate(Arena& arena, int views, DType type) {
+void Siglip::allocate(Arena& arena, int views) {
   const int rows = views * dims_.tokens();
-  a_.patches = arena.allocate({views, dims_.tokens(), 3 * dims_.patch * dims_.patch}, type);
-  a_.x = arena.allocate({rows, dims_.width}, type);
-  a_.y = arena.allocate({rows, dims_.width}, type);
-  a_.qkv = arena.allocate({rows, 3 * dims_.width}, type);
-  a_.attended = arena.allocate({rows, dims_.width}, type);
-  a_.hidden = arena.allocate({rows, dims_.mlp}, type);
+  a_.patches = arena.allocate({views, dims_.tokens(), 3 * dims_.patch * dims_.patch}, DType::kF32);
+  a_.x = arena.allocate({rows, dims_.width}, DType::kF32);
+  a_.y = arena.allocate({rows, dims_.width}, DType::kF32);
+  a_.qkv = arena.allocate({rows, 3 * dims_.width}, DType::kF32);
+  a_.attended = arena.allocate({rows, dims_.width}, DType::kF32);
+  a_.hidden = arena.allocate({rows, dims_.mlp}, DType::kF32);
 }
 
 void Siglip::run(const Stream& s, Tensor pixels, Tensor out) const {

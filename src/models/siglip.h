@@ -9,7 +9,8 @@
 
 namespace saccade::models {
 
-/// The SigLIP vision tower and PaliGemma's projector: pixels to prefix tokens.
+/// The SigLIP vision tower and PaliGemma's projector: pixels to prefix tokens. Runs in f32 in every
+/// precision, as LeRobot's bfloat16 policies do, with the weights as the checkpoint stores them.
 class Siglip {
  public:
   Siglip(const SiglipDims&, int projected_width);
@@ -17,12 +18,12 @@ class Siglip {
   void declare(WeightList&);
 
   /// Takes every buffer for up to `views` frames from the arena.
-  void allocate(Arena&, int views, DType activations);
+  void allocate(Arena&, int views);
 
   /// out = projector(post_layernorm(encoder(pixels)))
   ///
   ///   pixels  [views, 3, image_size, image_size]  f32 in [-1, 1]
-  ///   out     [views tokens, projected_width]     type of the activations
+  ///   out     [views tokens, projected_width]             f32
   void run(const Stream&, Tensor pixels, Tensor out) const;
 
  private:

@@ -41,7 +41,7 @@ class Suffix {
   /// The expert's input at a step.
   ///
   ///   x    [actions, max_action_dim]           f32, noisy actions
-  ///   out  [leading_rows + actions, width]     type of the activations
+  ///   out  [leading_rows + actions, width]     f32
   virtual void embed(const Stream&, int step, Tensor x, Tensor out) const = 0;
 
   /// The expert's modulations at a step, [2 layers + 1, 3 width] f32; absent for plain norms.

@@ -44,8 +44,9 @@ struct WeightList {
   void matrix(Tensor& target, std::vector<WeightPiece> pieces) {
     slots.push_back({&target, WeightType::kMatrix, Lifetime::kPolicy, 0, std::move(pieces)});
   }
-  void stored(Tensor& target, WeightPiece piece, Lifetime lifetime = Lifetime::kPolicy) {
-    slots.push_back({&target, WeightType::kStored, lifetime, 0, {std::move(piece)}});
+  void stored(Tensor& target, std::vector<WeightPiece> pieces,
+              Lifetime lifetime = Lifetime::kPolicy) {
+    slots.push_back({&target, WeightType::kStored, lifetime, 0, std::move(pieces)});
   }
   void vector(Tensor& target, std::vector<WeightPiece> pieces, float added = 0) {
     slots.push_back({&target, WeightType::kVector, Lifetime::kPolicy, added, std::move(pieces)});

@@ -21,6 +21,16 @@ inline void store(void* data, DType dtype, std::int64_t index, float value) {
   }
 }
 
+/// Calls f.operator()<A, B>() with the element types of two operands, each f32 or bf16.
+template <typename F>
+void visit_types(DType a, DType b, F f) {
+  if (a == DType::kF32) {
+    b == DType::kF32 ? f.template operator()<float, float>() : f.template operator()<float, bf16>();
+  } else {
+    b == DType::kF32 ? f.template operator()<bf16, float>() : f.template operator()<bf16, bf16>();
+  }
+}
+
 /// A matrix inside a larger one: `stride` elements from row to row.
 struct View {
   const void* data;

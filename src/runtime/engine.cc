@@ -60,9 +60,8 @@ LoadedWeights load_weights(const Blueprint& blueprint, const io::CheckpointFiles
                       files.weights.string(), name_of(blueprint.model), options.progress);
 }
 
-Engine make_engine(const io::CheckpointFiles& files, const io::PolicyConfig& config,
-                   const EngineOptions& options) {
-  Blueprint blueprint = make_blueprint(files, config, options);
+Engine make_engine(Blueprint blueprint, const io::CheckpointFiles& files,
+                   const io::PolicyConfig& config, const EngineOptions& options) {
   Engine engine;
   engine.model = blueprint.model;
   engine.dims = blueprint.dims;

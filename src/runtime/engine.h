@@ -62,6 +62,8 @@ Blueprint make_blueprint(const io::CheckpointFiles&, const io::PolicyConfig&,
 /// Packs the weights of a blueprint.
 LoadedWeights load_weights(const Blueprint&, const io::CheckpointFiles&, const EngineOptions&);
 
-Engine make_engine(const io::CheckpointFiles&, const io::PolicyConfig&, const EngineOptions&);
+/// Loads the weights of a blueprint, allocates its buffers and makes its tables.
+Engine make_engine(Blueprint, const io::CheckpointFiles&, const io::PolicyConfig&,
+                   const EngineOptions&);
 
 }  // namespace saccade

@@ -63,6 +63,15 @@ void check_state(const PolicyConfig& config, std::span<const double> state, int 
 
 }  // namespace
 
+void check_statistics(const PolicyConfig& config, int max_action_dim) {
+  require(config.state, "state", config);
+  const FeatureNormalization& actions = require(config.actions, "actions", config);
+  for (const auto& [name, values] : actions.statistics) {
+    SACCADE_CHECK(int(values.size()) <= max_action_dim, "load", "the statistics of the actions (",
+                  name, ") have ", values.size(), " values, the model's actions ", max_action_dim);
+  }
+}
+
 PreparedState prepare_state(const PolicyConfig& config, std::span<const double> state,
                             int max_state_dim) {
   check_state(config, state, max_state_dim);

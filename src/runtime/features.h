@@ -15,6 +15,9 @@ struct PreparedState {
   std::vector<double> normalized;  // as the network or the prompt sees it, unpadded
 };
 
+/// Fails with one sentence when the statistics are absent or do not fit the model.
+void check_statistics(const io::PolicyConfig&, int max_action_dim);
+
 /// Checks, adapts and normalises a state. LeRobot's arithmetic is f32, openpi's f64.
 PreparedState prepare_state(const io::PolicyConfig&, std::span<const double> state,
                             int max_state_dim);

@@ -47,6 +47,8 @@ struct Policy::State {
   std::optional<io::Tokenizer> tokenizer;
   std::string tokenizer_error;  // why there is none
 
+  void open_tokenizer(const std::filesystem::path& given, const std::filesystem::path& checkpoint,
+                      int vocabulary);
   int see_frames(const std::map<std::string, Frame>&);
   std::vector<int> tokenize(const Observation&, std::span<const double> normalized_state,
                             std::vector<std::string>& warnings) const;
@@ -125,30 +127,40 @@ void Policy::State::write_noise(const Observation& observation) {
   std::copy(observation.noise->begin(), observation.noise->end(), x.as<float>());
 }
 
+/// Finds and opens the tokenizer, or says why there is none: whoever gives tokens needs none, so
+/// only one that was asked for is an error at once.
+void Policy::State::open_tokenizer(const std::filesystem::path& given,
+                                   const std::filesystem::path& checkpoint, int vocabulary) {
+  try {
+    const std::filesystem::path path = io::find_tokenizer(given, checkpoint);
+    tokenizer.emplace(path);
+    SACCADE_CHECK(tokenizer->vocabulary() <= vocabulary, "load", path.string(), " has ",
+                  tokenizer->vocabulary(), " tokens, the checkpoint's embedding ", vocabulary);
+  } catch (const InvalidArgument& error) {
+    if (!given.empty()) throw;
+    tokenizer.reset();
+    tokenizer_error = error.what();
+  }
+}
+
 Policy Policy::load(const std::filesystem::path& checkpoint, const LoadOptions& options) {
   auto state = std::make_unique<State>();
+  io::PolicyConfig& config = state->config;
   const io::CheckpointFiles files = io::find_checkpoint(checkpoint);
-  state->config = io::read_policy_config(files, options);
+  config = io::read_policy_config(files, options);
 
   EngineOptions engine_options;
   engine_options.precision = options.precision;
-  engine_options.max_views = int(state->config.cameras.size());
+  engine_options.max_views = int(config.cameras.size());
   engine_options.progress = options.progress;
-  state->engine = make_engine(files, state->config, engine_options);
-  io::set_openpi_normalization(state->config, state->engine.model);
-  state->info = describe(files, state->config, state->engine, options.precision);
+  // All that can be refused is refused before the weights are read.
+  Blueprint blueprint = make_blueprint(files, config, engine_options);
+  io::set_openpi_normalization(config, blueprint.model);
+  check_statistics(config, blueprint.dims.max_action_dim);
+  state->open_tokenizer(options.tokenizer, files.root, blueprint.dims.vocabulary);
 
-  try {
-    state->tokenizer.emplace(io::find_tokenizer(options.tokenizer, files.root));
-    SACCADE_CHECK(state->tokenizer->vocabulary() <= state->engine.dims.vocabulary, "load",
-                  "the tokenizer has ", state->tokenizer->vocabulary(),
-                  " tokens, the checkpoint's embedding ", state->engine.dims.vocabulary);
-  } catch (const InvalidArgument& error) {
-    // Whoever gives tokens needs no tokenizer, so its absence is reported when a text comes.
-    if (!options.tokenizer.empty()) throw;
-    state->tokenizer.reset();
-    state->tokenizer_error = error.what();
-  }
+  state->engine = make_engine(std::move(blueprint), files, config, engine_options);
+  state->info = describe(files, config, state->engine, options.precision);
   return Policy(std::move(state));
 }
 

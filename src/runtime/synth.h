@@ -15,12 +15,12 @@ struct SynthOptions {
   SynthSize size = SynthSize::kTiny;
   SynthLayout layout = SynthLayout::kLerobot;
   std::uint64_t seed = 0;
-  int cameras = 2;
+  int cameras = 2;  // of a lerobot policy; openpi's always has three
   Progress progress;
 };
 
 /// Writes a random checkpoint in a public layout, with BF16 matrices and weights scaled so that
-/// activations stay O(1). `directory` is made; it must not hold a checkpoint already. On failure
+/// activations stay O(1). `directory` is made, or is there and empty. On failure
 /// nothing of it is left behind.
 void synthesize_checkpoint(const std::filesystem::path& directory, const SynthOptions&);
 

@@ -184,7 +184,7 @@ class Verifier {
   }
 
   StageError judge(const std::string& name, const VerifyOptions& options) const {
-    // Below this the yardstick ran the stage in f32, and there is nothing to measure by.
+    // Below this the yardstick ran the stage in f32, and so must we.
     constexpr double kExact = 1e-5;
     const ErrorSums& sums = errors_.at(name);
     StageError stage;
@@ -196,12 +196,9 @@ class Verifier {
       return stage;
     }
     stage.yardstick = yardstick_errors_.at(name).relative();
-    if (stage.yardstick < kExact) {
-      stage.passed = std::isfinite(stage.relative);
-      stage.note = "not judged: the yardstick is exact here";
-    } else {
-      stage.passed = stage.relative <= options.yardstick_factor * stage.yardstick;
-    }
+    const double bound =
+        stage.yardstick < kExact ? options.rtol : options.yardstick_factor * stage.yardstick;
+    stage.passed = stage.relative <= bound;
     return stage;
   }
 
@@ -233,7 +230,8 @@ VerifyReport verify(const std::filesystem::path& checkpoint, const VerifyOptions
   engine_options.prefix_output = reference.has("prefix.out");
   engine_options.times = reference.times();
   engine_options.progress = options.load.progress;
-  Engine engine = make_engine(files, config, engine_options);
+  Engine engine =
+      make_engine(make_blueprint(files, config, engine_options), files, config, engine_options);
 
   Verifier verifier(engine, reference, yardstick ? &*yardstick : nullptr);
   for (int element = 0; element < reference.batch(); ++element) verifier.run(element);

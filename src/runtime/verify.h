@@ -24,7 +24,8 @@ struct VerifyOptions {
   std::filesystem::path reference;  // as tests/golden/README.md describes
   std::filesystem::path yardstick;  // same inputs run by the reference in lower precision
   double rtol = 1e-4;               // on `relative`, without a yardstick
-  double yardstick_factor = 1.5;    // on `relative` over the yardstick's, with one
+  double yardstick_factor = 1.5;    // on `relative` over the yardstick's, with one; where the
+                                    // yardstick is exact, rtol holds
 };
 
 struct VerifyReport {

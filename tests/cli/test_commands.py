@@ -35,6 +35,7 @@ def test_version_is_the_project_s():
     ["infer", "x", "--mode", "magic"], ["infer", "x", "--precision", "f8"],
     ["infer", "x", "--state"], ["verify", "x"], ["synth"], ["synth", "x", "--size", "huge"],
     ["verify", "x", "--reference", "y", "--rtol", "-1"],
+    ["verify", "x", "--reference", "y", "--rtol", "nan"],
 ])
 def test_bad_usage(arguments):
     fails(*arguments)

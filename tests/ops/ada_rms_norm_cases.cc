@@ -29,22 +29,25 @@ void fill_modulation(Tensor modulation, std::mt19937& random) {
   std::fill_n(gate.as<float>(), gate.shape.size(), std::nanf(""));
 }
 
-OpCase make(int rows, int dim, DType dtype) {
+OpCase make(int rows, int dim, DType dtype, DType out_dtype) {
   const double count = double(rows) * dim;
   return {
-      .name = std::string("ada_rms_norm/") + name_of(dtype) + "/" + extents({rows, dim}),
+      .name = std::string("ada_rms_norm/") + name_of(dtype) + "_" + name_of(out_dtype) + "/" +
+              extents({rows, dim}),
       .inputs = {{{rows, dim}, dtype}, {{3, dim}, DType::kF32, fill_modulation}},
-      .outputs = {{{rows, dim}, dtype}},
+      .outputs = {{{rows, dim}, out_dtype}},
       .run = [](const Stream& s, std::span<const Tensor> in,
                 std::span<const Tensor> out) { ops::ada_rms_norm(s, in[0], in[1], kEps, out[0]); },
       .exact = [=](std::span<const Values> in) -> std::vector<Values> {
         return {exact(rows, dim, in[0], in[1])};
       },
-      .tolerance = tolerance_of(dtype),
+      .tolerance = tolerance_of(out_dtype),
       .flops = 6 * count,
-      .bytes = 2 * count* double(size_of(dtype)),
+      .bytes = count* double(size_of(dtype) + size_of(out_dtype)),
   };
 }
+
+OpCase make(int rows, int dim, DType dtype) { return make(rows, dim, dtype, dtype); }
 
 OpCase in_place(OpCase op) {
   op.name += "/in_place";
@@ -59,6 +62,8 @@ OpCase in_place(OpCase op) {
 
 std::vector<OpCase> ada_rms_norm_cases() {
   return {
+      make(3, 24, DType::kF32, DType::kBf16),  // residual stream to a product's operand
+      make(3, 24, DType::kBf16, DType::kF32),
       make(1, 8, DType::kF32),
       make(3, 17, DType::kF32),
       make(3, 17, DType::kBf16),

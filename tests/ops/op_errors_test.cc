@@ -67,7 +67,7 @@ TEST(OpErrors, Norms) {
   expect_error(rms_norm(t({2, 0}), weight, out), "[rms_norm] x must be [rows, dim], got [2, 0]");
   expect_error(rms_norm(x, weight, t({2, 5})), "[rms_norm] out must be [2, 4], got [2, 5]");
   expect_error(rms_norm(x, t({4}, kBf16), out), "[rms_norm] weight must be f32, got bf16");
-  expect_error(rms_norm(x, weight, t({2, 4}, kBf16)), "[rms_norm] out must be f32, got bf16");
+  expect_error(rms_norm(x, weight, t({2, 4}, kI32)), "[rms_norm] out must be f32 or bf16, got i32");
   expect_error(rms_norm(t({2, 4}, kI32), weight, out), "[rms_norm] x must be f32 or bf16, got i32");
   expect_error(rms_norm(x, t({4}, DType::kF32, kCuda), out),
                "[rms_norm] weight is on cuda, the stream runs on cpu");

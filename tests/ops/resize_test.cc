@@ -144,15 +144,17 @@ TEST(ResizeWithPad, NamesTheOperandThatIsWrong) {
             "side at 28 x 28");
   EXPECT_NE(error_of(frame({1000, 1, 3}), out), "");
   EXPECT_EQ(error_of(frame({4, 4, 4}), out),
-            "[resize_with_pad] frame must be u8 [height, width, 3], got u8 [4, 4, 4]");
+            "[resize_with_pad] frame must be [height, width, 3], got [4, 4, 4]");
   EXPECT_EQ(error_of(frame({4, 4, 3}, DType::kF32), out),
-            "[resize_with_pad] frame must be u8 [height, width, 3], got f32 [4, 4, 3]");
+            "[resize_with_pad] frame must be u8, got f32");
   EXPECT_EQ(error_of(frame({0, 4, 3}), out),
-            "[resize_with_pad] frame holds no pixels: it is [0, 4, 3]");
+            "[resize_with_pad] frame holds no pixels, it is [0, 4, 3]");
   EXPECT_EQ(error_of({nullptr, {4, 4, 3}, DType::kU8, Device::kCpu}, out),
-            "[resize_with_pad] frame has no data");
+            "[resize_with_pad] frame is not given");
   EXPECT_EQ(error_of(frame({4, 4, 3}), out.reshaped({28, 28, 3})),
-            "[resize_with_pad] out must be f32 [3, size, size], got f32 [28, 28, 3]");
+            "[resize_with_pad] out must be [3, size, size], got [28, 28, 3]");
+  EXPECT_EQ(error_of({values.data(), {4, 4, 3}, DType::kU8, Device::kCpu}, out),
+            "[resize_with_pad] out must not overlap frame");
 }
 
 }  // namespace

@@ -19,22 +19,25 @@ Values exact(int rows, int dim, const Values& x, const Values& weight) {
   return out;
 }
 
-OpCase make(int rows, int dim, DType dtype) {
+OpCase make(int rows, int dim, DType dtype, DType out_dtype) {
   const double count = double(rows) * dim;
   return {
-      .name = std::string("rms_norm/") + name_of(dtype) + "/" + extents({rows, dim}),
+      .name = std::string("rms_norm/") + name_of(dtype) + "_" + name_of(out_dtype) + "/" +
+              extents({rows, dim}),
       .inputs = {{{rows, dim}, dtype}, {{dim}, DType::kF32}},
-      .outputs = {{{rows, dim}, dtype}},
+      .outputs = {{{rows, dim}, out_dtype}},
       .run = [](const Stream& s, std::span<const Tensor> in,
                 std::span<const Tensor> out) { ops::rms_norm(s, in[0], in[1], kEps, out[0]); },
       .exact = [=](std::span<const Values> in) -> std::vector<Values> {
         return {exact(rows, dim, in[0], in[1])};
       },
-      .tolerance = tolerance_of(dtype),
+      .tolerance = tolerance_of(out_dtype),
       .flops = 4 * count,
-      .bytes = 2 * count* double(size_of(dtype)),
+      .bytes = count* double(size_of(dtype) + size_of(out_dtype)),
   };
 }
+
+OpCase make(int rows, int dim, DType dtype) { return make(rows, dim, dtype, dtype); }
 
 OpCase in_place(OpCase op) {
   op.name += "/in_place";
@@ -49,6 +52,8 @@ OpCase in_place(OpCase op) {
 
 std::vector<OpCase> rms_norm_cases() {
   return {
+      make(3, 24, DType::kF32, DType::kBf16),  // residual stream to a product's operand
+      make(3, 24, DType::kBf16, DType::kF32),
       make(1, 8, DType::kF32),      // smallest
       make(3, 1032, DType::kBf16),  // ragged last chunk
       make(5, 2056, DType::kF32),   // one vector in the second chunk

@@ -92,7 +92,7 @@ INSTANTIATE_TEST_SUITE_P(LeRobot, Golden, ::testing::ValuesIn(cases()), name_of_
 
 TEST(Goldens, AreThere) { EXPECT_GE(cases().size(), 30u); }
 
-TEST(Yardstick, Bf16ActionsStayWithinLeRobotsOwnError) {
+TEST(Yardstick, Bf16StaysWithinLeRobotsOwnErrorAtEveryStage) {
   const std::vector<std::array<fs::path, 3>> runs{
       {kGolden / "pi05_lerobot", kGolden / "pi05_lerobot" / "ref.safetensors",
        kGolden / "pi05_bf16" / "ref.safetensors"},

@@ -7,7 +7,7 @@ namespace saccade::ops {
 
 /// out[r, :] = (x[r, :] - mean(x[r, :])) / sqrt(var(x[r, :]) + eps) * weight + bias
 ///
-///   x, out        [rows, dim]  f32 or bf16, both of one type; out may be x
+///   x, out        [rows, dim]  f32 or bf16, each of its own; out may be x
 ///   weight, bias  [dim]        f32
 ///
 /// Mean and (biased) variance in f32, in two passes.
@@ -15,7 +15,7 @@ void layer_norm(const Stream&, Tensor x, Tensor weight, Tensor bias, float eps, 
 
 /// out[r, :] = x[r, :] / rms(x[r, :]) * weight,  rms(v) = sqrt(mean(v^2) + eps)
 ///
-///   x, out  [rows, dim]  f32 or bf16, both of one type; out may be x
+///   x, out  [rows, dim]  f32 or bf16, each of its own; out may be x
 ///   weight  [dim]        f32; Gemma's (1 + w) is folded at load time
 ///
 /// Sums in f32. CUDA: dim is a multiple of 8, at most 4096.
@@ -24,7 +24,7 @@ void rms_norm(const Stream&, Tensor x, Tensor weight, float eps, Tensor out);
 
 /// out[r, :] = x[r, :] / rms(x[r, :]) * (1 + scale) + shift
 ///
-///   x, out      [rows, dim]  f32 or bf16, both of one type; out may be x
+///   x, out      [rows, dim]  f32 or bf16, each of its own; out may be x
 ///   modulation  [3, dim]     f32: scale, shift, gate. The gate is not read here: it belongs to
 ///                            the residual of the branch that follows (GemmEpilogue::gate).
 ///

@@ -129,7 +129,8 @@ void OrbaxSource::release(const std::string& canonical_name) {
 
 void refuse_zarr3(const std::filesystem::path& directory) {
   const auto path = directory / "_METADATA";
-  if (!std::filesystem::is_regular_file(path)) return;
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return;
   const nlohmann::json metadata = parse_large_json(read_text(path), path.string());
   SACCADE_CHECK(metadata.is_object(), kOp, path.string(), " is not a JSON object");
   const auto found = metadata.find("use_zarr3");
@@ -147,11 +148,12 @@ std::unique_ptr<WeightSource> make_source(std::unique_ptr<Files> files, const Ke
 }  // namespace orbax
 
 std::unique_ptr<WeightSource> open_orbax(const std::filesystem::path& params_directory) {
-  SACCADE_CHECK(std::filesystem::is_directory(params_directory), orbax::kOp,
+  std::error_code error;  // a path that cannot be looked at is none
+  SACCADE_CHECK(std::filesystem::is_directory(params_directory, error), orbax::kOp,
                 params_directory.string(), " is not a directory");
   orbax::refuse_zarr3(params_directory);
   auto files = std::make_unique<orbax::MappedFiles>(params_directory);
-  const bool ocdbt = std::filesystem::exists(params_directory / "manifest.ocdbt");
+  const bool ocdbt = std::filesystem::exists(params_directory / "manifest.ocdbt", error);
   const auto values = ocdbt ? orbax::read_ocdbt(*files) : orbax::list_directory(params_directory);
   return orbax::make_source(std::move(files), values);
 }

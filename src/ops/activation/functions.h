@@ -7,7 +7,8 @@
 // The activations' formulas. Without branches and calls, so that loops over them vectorise.
 namespace saccade::ops::detail {
 
-/// exp(x) to a relative 1e-7; arguments outside [-87, 87] count as the nearest bound, NaN stays NaN.
+/// exp(x) to a relative 1e-7; arguments outside [-87, 87] count as the nearest bound, NaN stays
+/// NaN.
 inline float fast_exp(float x) {
   constexpr float kBound = 87.0f;
   constexpr float kLog2E = 1.44269504f;

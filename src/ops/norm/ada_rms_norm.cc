@@ -14,7 +14,8 @@ void ada_rms_norm(const Stream& stream, Tensor x, Tensor modulation, float eps, 
   detail::check_shape(kOp, {"modulation", modulation}, {3, dim});
   detail::check_type(kOp, {"modulation", modulation}, DType::kF32);
   const float* scale = modulation.as<float>();
-  detail::ada_rms_norm_cpu({x.data, scale, scale + dim, out.data, x.shape[0], dim, eps, x.dtype});
+  detail::ada_rms_norm_cpu(
+      {x.data, scale, scale + dim, out.data, x.shape[0], dim, eps, x.dtype, out.dtype});
 }
 
 }  // namespace saccade::ops

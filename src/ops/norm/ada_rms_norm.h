@@ -12,7 +12,8 @@ struct AdaRmsNormParams {
   int rows;
   int dim;
   float eps;
-  DType dtype;
+  DType x_dtype;
+  DType out_dtype;
 };
 
 void ada_rms_norm_cpu(const AdaRmsNormParams&);

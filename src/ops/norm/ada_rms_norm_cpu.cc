@@ -2,24 +2,24 @@
 
 #include <cmath>
 
-#include "core/bf16.h"
+#include "ops/elements.h"
 #include "ops/norm/ada_rms_norm.h"
 
 namespace saccade::ops::detail {
 namespace {
 
-template <typename T>
+template <typename X, typename Out>
 void ada_rms_norm(const AdaRmsNormParams& p) {
   for (int row = 0; row < p.rows; ++row) {
-    const T* x = static_cast<const T*>(p.x) + std::size_t(row) * p.dim;
-    T* out = static_cast<T*>(p.out) + std::size_t(row) * p.dim;
+    const X* x = static_cast<const X*>(p.x) + std::size_t(row) * p.dim;
+    Out* out = static_cast<Out*>(p.out) + std::size_t(row) * p.dim;
 
     float sum = 0;
     for (int i = 0; i < p.dim; ++i) sum += to_float(x[i]) * to_float(x[i]);
     const float inverse_rms = 1.0f / std::sqrt(sum / p.dim + p.eps);
 
     for (int i = 0; i < p.dim; ++i) {
-      out[i] = from_float<T>(to_float(x[i]) * inverse_rms * (1 + p.scale[i]) + p.shift[i]);
+      out[i] = from_float<Out>(to_float(x[i]) * inverse_rms * (1 + p.scale[i]) + p.shift[i]);
     }
   }
 }
@@ -27,7 +27,7 @@ void ada_rms_norm(const AdaRmsNormParams& p) {
 }  // namespace
 
 void ada_rms_norm_cpu(const AdaRmsNormParams& p) {
-  return p.dtype == DType::kF32 ? ada_rms_norm<float>(p) : ada_rms_norm<bf16>(p);
+  visit_types(p.x_dtype, p.out_dtype, [&]<typename X, typename Out>() { ada_rms_norm<X, Out>(p); });
 }
 
 }  // namespace saccade::ops::detail

@@ -15,8 +15,8 @@ void layer_norm(const Stream& stream, Tensor x, Tensor weight, Tensor bias, floa
   detail::check_shape(kOp, {"bias", bias}, {dim});
   detail::check_type(kOp, {"weight", weight}, DType::kF32);
   detail::check_type(kOp, {"bias", bias}, DType::kF32);
-  detail::layer_norm_cpu(
-      {x.data, weight.as<float>(), bias.as<float>(), out.data, x.shape[0], dim, eps, x.dtype});
+  detail::layer_norm_cpu({x.data, weight.as<float>(), bias.as<float>(), out.data, x.shape[0], dim,
+                          eps, x.dtype, out.dtype});
 }
 
 }  // namespace saccade::ops

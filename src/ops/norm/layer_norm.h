@@ -12,7 +12,8 @@ struct LayerNormParams {
   int rows;
   int dim;
   float eps;
-  DType dtype;
+  DType x_dtype;
+  DType out_dtype;
 };
 
 void layer_norm_cpu(const LayerNormParams&);

@@ -2,17 +2,17 @@
 
 #include <cmath>
 
-#include "core/bf16.h"
+#include "ops/elements.h"
 #include "ops/norm/layer_norm.h"
 
 namespace saccade::ops::detail {
 namespace {
 
-template <typename T>
+template <typename X, typename Out>
 void layer_norm(const LayerNormParams& p) {
   for (int row = 0; row < p.rows; ++row) {
-    const T* x = static_cast<const T*>(p.x) + std::size_t(row) * p.dim;
-    T* out = static_cast<T*>(p.out) + std::size_t(row) * p.dim;
+    const X* x = static_cast<const X*>(p.x) + std::size_t(row) * p.dim;
+    Out* out = static_cast<Out*>(p.out) + std::size_t(row) * p.dim;
 
     float sum = 0;
     for (int i = 0; i < p.dim; ++i) sum += to_float(x[i]);
@@ -23,7 +23,7 @@ void layer_norm(const LayerNormParams& p) {
     const float scale = 1.0f / std::sqrt(squares / p.dim + p.eps);
 
     for (int i = 0; i < p.dim; ++i) {
-      out[i] = from_float<T>((to_float(x[i]) - mean) * scale * p.weight[i] + p.bias[i]);
+      out[i] = from_float<Out>((to_float(x[i]) - mean) * scale * p.weight[i] + p.bias[i]);
     }
   }
 }
@@ -31,7 +31,7 @@ void layer_norm(const LayerNormParams& p) {
 }  // namespace
 
 void layer_norm_cpu(const LayerNormParams& p) {
-  return p.dtype == DType::kF32 ? layer_norm<float>(p) : layer_norm<bf16>(p);
+  visit_types(p.x_dtype, p.out_dtype, [&]<typename X, typename Out>() { layer_norm<X, Out>(p); });
 }
 
 }  // namespace saccade::ops::detail

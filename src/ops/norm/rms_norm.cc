@@ -14,8 +14,8 @@ void rms_norm(const Stream& stream, Tensor x, Tensor weight, float eps, Tensor o
   detail::check_shape(kOp, {"weight", weight}, {dim});
   detail::check_type(kOp, {"weight", weight}, DType::kF32);
 
-  const detail::RmsNormParams params{x.data, weight.as<float>(), out.data, x.shape[0], dim, eps,
-                                     x.dtype};
+  const detail::RmsNormParams params{x.data,  weight.as<float>(), out.data, x.shape[0], dim, eps,
+                                     x.dtype, out.dtype};
   if (stream.device == Device::kCpu) return detail::rms_norm_cpu(params);
   SACCADE_CHECK(dim % 8 == 0 && dim <= 4096, kOp, "CUDA needs dim % 8 == 0 and <= 4096, got ", dim);
   detail::rms_norm_sm90(params, stream.handle);

@@ -11,7 +11,8 @@ struct RmsNormParams {
   int rows;
   int dim;
   float eps;
-  DType dtype;
+  DType x_dtype;
+  DType out_dtype;
 };
 
 void rms_norm_cpu(const RmsNormParams&);

@@ -32,13 +32,13 @@ struct alignas(16) Pack {
   T lane[kVector];
 };
 
-template <typename T>
+template <typename X, typename Out>
 __global__ __launch_bounds__(kThreads) void rms_norm_kernel(RmsNormParams p) {
-  const auto* x = static_cast<const T*>(p.x) + std::size_t(blockIdx.x) * p.dim;
-  auto* out = static_cast<T*>(p.out) + std::size_t(blockIdx.x) * p.dim;
+  const auto* x = static_cast<const X*>(p.x) + std::size_t(blockIdx.x) * p.dim;
+  auto* out = static_cast<Out*>(p.out) + std::size_t(blockIdx.x) * p.dim;
 
   Pack<float> w[kMaxChunks];
-  Pack<T> v[kMaxChunks];
+  Pack<X> v[kMaxChunks];
   auto column = [](int chunk) { return int(chunk * kThreads + threadIdx.x) * kVector; };
 
 #pragma unroll
@@ -53,26 +53,32 @@ __global__ __launch_bounds__(kThreads) void rms_norm_kernel(RmsNormParams p) {
 #pragma unroll
   for (int c = 0; c < kMaxChunks; ++c) {
     if (column(c) >= p.dim) continue;
-    v[c] = *reinterpret_cast<const Pack<T>*>(x + column(c));
-    for (T e : v[c].lane) sum += float(e) * float(e);
+    v[c] = *reinterpret_cast<const Pack<X>*>(x + column(c));
+    for (X e : v[c].lane) sum += float(e) * float(e);
   }
   const float scale = rsqrtf(block_sum(sum) / p.dim + p.eps);
 
 #pragma unroll
   for (int c = 0; c < kMaxChunks; ++c) {
     if (column(c) >= p.dim) continue;
+    Pack<Out> normed;
     for (int i = 0; i < kVector; ++i) {
-      v[c].lane[i] = T(float(v[c].lane[i]) * scale * w[c].lane[i]);
+      normed.lane[i] = Out(float(v[c].lane[i]) * scale * w[c].lane[i]);
     }
-    *reinterpret_cast<Pack<T>*>(out + column(c)) = v[c];
+    *reinterpret_cast<Pack<Out>*>(out + column(c)) = normed;
   }
+}
+
+template <typename X>
+auto kernel_for(DType out_dtype) {
+  return out_dtype == DType::kF32 ? rms_norm_kernel<X, float> : rms_norm_kernel<X, __nv_bfloat16>;
 }
 
 }  // namespace
 
 void rms_norm_sm90(const RmsNormParams& p, cudaStream_t stream) {
-  const auto kernel =
-      p.dtype == DType::kF32 ? rms_norm_kernel<float> : rms_norm_kernel<__nv_bfloat16>;
+  const auto kernel = p.x_dtype == DType::kF32 ? kernel_for<float>(p.out_dtype)
+                                               : kernel_for<__nv_bfloat16>(p.out_dtype);
   const cuda::Launch config{
       .grid = dim3(p.rows), .block = dim3(kThreads), .order = cuda::Order::kOverlap};
   cuda::launch(kernel, config, stream, p);
