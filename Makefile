@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test asan cuda fuzz format clean deps
+.PHONY: help build demo test asan cuda bench fuzz format clean deps
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,10 @@ asan: build/asan/build.ninja ## Runs all tests under AddressSanitizer and UBSan
 
 cuda: build/cuda/build.ninja ## Builds the CUDA code too, and fails where nvcc is missing
 	$(call build_preset,cuda)
+
+bench: build/cpu/build.ninja ## Times every op on the shapes that its tests check
+	$(call build_preset,cpu,--target op_bench)
+	build/cpu/bin/op_bench $(BENCH_FILTER)
 
 fuzz: ## Fuzzes every file format for FUZZ_SECONDS=60 each
 	@tools/install_dependencies.sh fuzz

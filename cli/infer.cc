@@ -117,6 +117,7 @@ void add_infer(CLI::App& app, int& status) {
   command->add_option("--tokens", options->tokens, "Token ids in place of the prompt: 2,17,5")
       ->type_name("IDS");
   command->add_option("--seed", options->observation.seed, "Of the noise; 0 if not given")
+      ->check(CLI::NonNegativeNumber)
       ->type_name("N");
   command
       ->add_option("--noise", options->noise,

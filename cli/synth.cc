@@ -56,7 +56,9 @@ void add_synth(CLI::App& app, int& status) {
              [&](std::size_t i) {
                options.layout = i == 0 ? SynthLayout::kLerobot : SynthLayout::kOpenpi;
              });
-  command->add_option("--seed", options.seed, "Of the weights; 0 if not given")->type_name("N");
+  command->add_option("--seed", options.seed, "Of the weights; 0 if not given")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N");
   const CLI::Option* cameras =
       command->add_option("--cameras", options.cameras, "Of a lerobot policy; 2 if not given")
           ->type_name("N");

@@ -55,10 +55,10 @@ struct Frame {
 
 /// What the robot sees and is told. Cameras that are not given count as missing.
 struct Observation {
-  std::map<std::string, Frame> frames;  // by the policy's camera names
-  std::vector<double> state;            // physical units
-  std::string prompt;
-  std::optional<std::vector<int>> tokens;   // replaces the tokenised prompt
+  std::map<std::string, Frame> frames;      // by the policy's camera names
+  std::vector<double> state;                // physical units
+  std::optional<std::string> prompt;        // else the policy's own, if its configuration has one
+  std::optional<std::vector<int>> tokens;   // in place of a prompt
   std::uint64_t seed = 0;                   // of the noise, unless it is given
   std::optional<std::vector<float>> noise;  // [chunk, max_action_dim], row-major
 };

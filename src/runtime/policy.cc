@@ -80,6 +80,7 @@ std::vector<int> Policy::State::tokenize(const Observation& observation,
                                          std::vector<std::string>& warnings) const {
   Prompt prompt;
   if (observation.tokens) {
+    SACCADE_CHECK(!observation.prompt, "infer", "both a prompt and its tokens are given");
     prompt.tokens = *observation.tokens;
     prompt.full_length = int(prompt.tokens.size());
     prompt.cut = prompt.full_length > info.max_prompt_tokens;
@@ -87,8 +88,9 @@ std::vector<int> Policy::State::tokenize(const Observation& observation,
     SACCADE_CHECK(!prompt.tokens.empty(), "infer", "the list of prompt tokens is empty");
   } else {
     if (!tokenizer) throw InvalidArgument(tokenizer_error);
-    const std::string& text =
-        observation.prompt.empty() ? config.default_prompt : observation.prompt;
+    SACCADE_CHECK(observation.prompt || !config.default_prompt.empty(), "infer",
+                  "neither a prompt nor its tokens are given");
+    const std::string text = observation.prompt.value_or(config.default_prompt);
     prompt = make_prompt(*tokenizer, prompt_form(config, info), text, normalized_state,
                          info.max_prompt_tokens);
   }

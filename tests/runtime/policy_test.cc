@@ -101,7 +101,7 @@ TEST_P(PolicyTest, TokensAndNoiseCanBeGiven) {
   Observation observation = observe(policy);
   const ActionChunk chunk = policy.infer(observation);
   observation.tokens = chunk.tokens;
-  observation.prompt.clear();
+  observation.prompt.reset();
   EXPECT_EQ(policy.infer(observation).values, chunk.values);
 
   const auto size = std::size_t(policy.info().chunk * policy.info().max_action_dim);
@@ -154,6 +154,11 @@ TEST_P(PolicyTest, AFalseObservationIsNamed) {
   bad.state.resize(40);
   EXPECT_REFUSED(policy.infer(bad), "the state has 40 values");
   bad = observe(policy);
+  bad.tokens = std::vector<int>{2};
+  EXPECT_REFUSED(policy.infer(bad), "both a prompt and its tokens");
+  bad.tokens.reset();
+  bad.prompt.reset();
+  EXPECT_REFUSED(policy.infer(bad), "neither a prompt nor its tokens");
   bad.tokens = std::vector<int>{2, 512};
   EXPECT_REFUSED(policy.infer(bad), "prompt token 512");
   bad.tokens = std::vector<int>{};
@@ -178,6 +183,7 @@ TEST_P(PolicyTest, WithoutATokenizerTokensStillWork) {
   Policy policy = Policy::load(checkpoint_, {});
   Observation observation = observe(policy);
   EXPECT_REFUSED(policy.infer(observation), "paligemma_tokenizer.model");
+  observation.prompt.reset();
   observation.tokens = std::vector<int>{2, 17, 5};
   EXPECT_EQ(policy.infer(observation).tokens.size(), 3u);
 }
