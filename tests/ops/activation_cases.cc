@@ -1,5 +1,5 @@
 #include "definitions.h"
-#include "op_case.h"
+#include "ops/op_case.h"
 #include "saccade/ops/activation.h"
 
 namespace saccade::testing {

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "op_case.h"
+#include "ops/op_case.h"
 #include "saccade/ops/norm.h"
 
 namespace saccade::testing {

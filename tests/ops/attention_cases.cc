@@ -2,7 +2,7 @@
 #include <cmath>
 #include <limits>
 
-#include "op_case.h"
+#include "ops/op_case.h"
 #include "ops/attention/attention.h"
 #include "saccade/ops/attention.h"
 

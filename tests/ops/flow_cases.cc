@@ -1,7 +1,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "op_case.h"
+#include "ops/op_case.h"
 #include "saccade/ops/flow.h"
 
 namespace saccade::testing {

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "definitions.h"
-#include "op_case.h"
+#include "ops/op_case.h"
 #include "ops/gemm/gemm.h"
 
 namespace saccade::testing {

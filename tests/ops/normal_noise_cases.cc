@@ -2,7 +2,7 @@
 #include <numbers>
 
 #include "core/philox.h"
-#include "op_case.h"
+#include "ops/op_case.h"
 #include "saccade/ops/sample.h"
 
 namespace saccade::testing {

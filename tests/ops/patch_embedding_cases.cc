@@ -1,4 +1,4 @@
-#include "op_case.h"
+#include "ops/op_case.h"
 #include "saccade/ops/image.h"
 
 namespace saccade::testing {

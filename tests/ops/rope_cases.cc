@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "op_case.h"
+#include "ops/op_case.h"
 #include "saccade/ops/rope.h"
 
 namespace saccade::testing {
