@@ -54,17 +54,6 @@ std::vector<double> time_us(const OpCase& op) {
   return times;
 }
 
-std::vector<OpCase> all_cases() {
-  std::vector<OpCase> all;
-  for (const auto& cases :
-       {activation_cases(), ada_rms_norm_cases(), attention_cases(), embedding_cases(),
-        feature_scaling_cases(), flow_cases(), gemm_cases(), layer_norm_cases(),
-        normal_noise_cases(), patch_embedding_cases(), rms_norm_cases(), rope_cases()}) {
-    all.insert(all.end(), cases.begin(), cases.end());
-  }
-  return all;
-}
-
 void run(const std::string& part) {
   for (const OpCase& op : all_cases()) {
     if (op.name.find(part) == std::string::npos) continue;

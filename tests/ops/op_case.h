@@ -62,4 +62,7 @@ std::vector<OpCase> patch_embedding_cases();
 std::vector<OpCase> rms_norm_cases();
 std::vector<OpCase> rope_cases();
 
+/// The cases of every op.
+std::vector<OpCase> all_cases();
+
 }  // namespace saccade::testing

@@ -16,17 +16,6 @@ TEST_P(OpTest, MatchesItsDefinition) {
              [](const OpCase& op, const auto& in, const auto& out) { op.run(Stream{}, in, out); });
 }
 
-std::vector<OpCase> all_cases() {
-  std::vector<OpCase> all;
-  for (const auto& cases :
-       {activation_cases(), ada_rms_norm_cases(), attention_cases(), embedding_cases(),
-        feature_scaling_cases(), flow_cases(), gemm_cases(), layer_norm_cases(),
-        normal_noise_cases(), patch_embedding_cases(), rms_norm_cases(), rope_cases()}) {
-    all.insert(all.end(), cases.begin(), cases.end());
-  }
-  return all;
-}
-
 INSTANTIATE_TEST_SUITE_P(Cases, OpTest, ::testing::ValuesIn(all_cases()),
                          [](const auto& info) { return test_name(info.param); });
 
