@@ -1,6 +1,8 @@
 # The front of the CMake build: every target works alone, from a bare Debian or Ubuntu on.
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
+# The system's Python comes first: it is the one that Debian's pytest and NumPy belong to.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 
 .DEFAULT_GOAL := build
 .PHONY: help build demo test asan cuda bench fuzz format clean deps
@@ -22,7 +24,7 @@ endef
 define run_tests
 	ctest --preset $(1) -j $(JOBS) -E '^cli$$'
 	SACCADE_BIN=$(CURDIR)/build/$(1)/bin/saccade PYTHONDONTWRITEBYTECODE=1 \
-	  python3 -m pytest -q -p no:cacheprovider tests/cli
+	  $(PYTHON) -m pytest -q -p no:cacheprovider tests/cli
 endef
 
 build: build/cpu/build.ninja ## Builds everything, build/cpu/bin/saccade above all (the default)

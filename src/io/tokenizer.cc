@@ -104,7 +104,7 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 std::vector<int> Tokenizer::encode(std::string_view text, bool add_bos) const {
   std::vector<int> ids;
-  const auto status = impl_->processor.Encode(text, &ids);
+  const auto status = impl_->processor.Encode({text.data(), text.size()}, &ids);
   SACCADE_CHECK(status.ok(), kWhere, "the text cannot be encoded: ", status.ToString());
   if (add_bos) {
     const int bos = impl_->processor.bos_id();
