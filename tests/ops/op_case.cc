@@ -58,10 +58,10 @@ std::string extents(std::initializer_list<int> list) {
 
 std::vector<OpCase> all_cases() {
   std::vector<OpCase> all;
-  for (const auto& cases :
-       {activation_cases(), ada_rms_norm_cases(), attention_cases(), embedding_cases(),
-        feature_scaling_cases(), flow_cases(), gemm_cases(), layer_norm_cases(),
-        normal_noise_cases(), patch_embedding_cases(), rms_norm_cases(), rope_cases()}) {
+  for (const auto& cases : {activation_cases(), ada_rms_norm_cases(), attention_cases(),
+                            embedding_cases(), feature_scaling_cases(), flow_cases(), gemm_cases(),
+                            layer_norm_cases(), normal_noise_cases(), patch_embedding_cases(),
+                            resize_with_pad_cases(), rms_norm_cases(), rope_cases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;

@@ -59,6 +59,7 @@ std::vector<OpCase> gemm_cases();
 std::vector<OpCase> layer_norm_cases();
 std::vector<OpCase> normal_noise_cases();
 std::vector<OpCase> patch_embedding_cases();
+std::vector<OpCase> resize_with_pad_cases();
 std::vector<OpCase> rms_norm_cases();
 std::vector<OpCase> rope_cases();
 
