@@ -142,13 +142,17 @@ FoundStatistics find_statistics(const CheckpointFiles& files, const OpenpiConfig
   const std::filesystem::path assets = files.root / "assets";
   if (openpi) {
     const auto path = assets / openpi->asset_id / "norm_stats.json";
-    return try_statistics([&] { return read_norm_stats(path); });
+    if (std::filesystem::exists(path)) return try_statistics([&] { return read_norm_stats(path); });
+    return {{},
+            path.string() + ", where " + std::string(openpi->name) +
+                " keeps them, does not exist; name the file with --statistics"};
   }
   const auto found = list_norm_stats(assets);
   if (found.size() == 1) return try_statistics([&] { return read_norm_stats(found[0]); });
   if (found.empty()) {
     return {{},
-            "there is no norm_stats.json below " + assets.string() + ", pass a statistics file"};
+            "there is no norm_stats.json below " + assets.string() +
+                "; name the file with --statistics"};
   }
   std::string names;
   for (const auto& path : found) names += (names.empty() ? "" : ", ") + path.string();

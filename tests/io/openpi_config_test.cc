@@ -127,7 +127,8 @@ TEST_F(OpenpiConfigTest, TakesTheStatisticsOfTheNamedAssets) {
   const PolicyConfig libero = read(named("pi05_libero"));
   EXPECT_FALSE(libero.state);
   EXPECT_TRUE(contains(libero.statistics_error,
-                       "assets/physical-intelligence/libero/norm_stats.json] the file could not"));
+                       "assets/physical-intelligence/libero/norm_stats.json, where pi05_libero "
+                       "keeps them, does not exist; name the file with --statistics"));
   const PolicyConfig short_of_quantiles = read(named("pi05_aloha"));
   EXPECT_FALSE(short_of_quantiles.state || short_of_quantiles.actions);
   EXPECT_EQ(short_of_quantiles.statistics_error,
