@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "core/check.h"
+#include "io/canonical_names.h"
 #include "runtime/pack.h"
 
 namespace saccade {
@@ -18,17 +19,11 @@ using models::WeightType;
 
 using Tensors = std::map<std::string, WeightInfo>;
 
-/// Pi0's time MLP is called action_time_mlp_* in some checkpoints and time_mlp_* in others, and so
-/// is Pi0.5's.
-std::string other_name(const std::string& name) {
-  if (name.rfind("action_time_mlp_", 0) == 0) return name.substr(std::string("action_").size());
-  if (name.rfind("time_mlp_", 0) == 0) return "action_" + name;
-  return name;
-}
-
 Tensors::const_iterator find(const Tensors& tensors, const std::string& name) {
   const auto it = tensors.find(name);
-  return it != tensors.end() ? it : tensors.find(other_name(name));
+  if (it != tensors.end()) return it;
+  const auto other = io::other_time_mlp_name(name);
+  return other ? tensors.find(*other) : it;
 }
 
 bool same_extents(const WeightInfo& info, Shape shape) {
