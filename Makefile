@@ -14,7 +14,7 @@ deps:
 	@tools/install_dependencies.sh
 
 build/%/build.ninja: CMakePresets.json | deps
-	cmake --preset $*
+	cmake --preset $* $(if $(CI),-DSACCADE_WERROR=ON)
 
 define build_preset
 	cmake --build --preset $(1) -j $(JOBS) $(2)

@@ -1,5 +1,6 @@
 #include "models/dims.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 

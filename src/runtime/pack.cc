@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 
 #include "core/bf16.h"
 #include "core/check.h"
 #include "core/f16.h"
+#include "core/parallel.h"
 
 namespace saccade {
 namespace {
@@ -24,7 +26,6 @@ struct Axes {
 
 Axes axes_of(const io::WeightView& view, ColumnRange columns) {
   const std::size_t rank = view.extents.size();
-  SACCADE_CHECK(rank <= 4, "pack", "a weight has ", rank, " axes, at most 4 are supported");
   Axes axes;
   for (std::size_t i = 0; i < rank; ++i) {
     axes.extents[4 - rank + i] = view.extents[i];
@@ -98,9 +99,7 @@ bool pack_from(const io::WeightView& view, ColumnRange columns, float added, Ten
                                   : pack_as<In, bf16>(view, columns, added, out);
 }
 
-}  // namespace
-
-bool pack(const io::WeightView& view, ColumnRange columns, float added, Tensor out) {
+bool pack_range(const io::WeightView& view, ColumnRange columns, float added, Tensor out) {
   switch (view.dtype) {
     case io::FileDType::kF64:
       return pack_from<double>(view, columns, added, out);
@@ -111,8 +110,39 @@ bool pack(const io::WeightView& view, ColumnRange columns, float added, Tensor o
     case io::FileDType::kBf16:
       return pack_from<bf16>(view, columns, added, out);
     default:
-      fail("pack", "weights of type ", io::name_of(view.dtype), " are not supported");
+      return false;  // check_packable() refuses these
   }
+}
+
+void check_packable(const io::WeightView& view) {
+  SACCADE_CHECK(view.extents.size() <= 4, "pack", "a weight has ", view.extents.size(),
+                " axes, at most 4 are supported");
+  const bool is_float = view.dtype == io::FileDType::kF64 || view.dtype == io::FileDType::kF32 ||
+                        view.dtype == io::FileDType::kF16 || view.dtype == io::FileDType::kBf16;
+  SACCADE_CHECK(is_float, "pack", "weights of type ", io::name_of(view.dtype),
+                " are not supported");
+}
+
+}  // namespace
+
+bool pack(const io::WeightView& view, ColumnRange columns, float added, Tensor out) {
+  // Below this a thread costs more than it saves.
+  constexpr std::int64_t kElementsPerThread = 1 << 20;
+  check_packable(view);
+  const std::int64_t outer = view.extents.empty() ? 1 : view.extents[0];
+  const std::int64_t inner = outer == 0 ? 0 : out.shape.size() / outer;
+  if (outer * inner < 2 * kElementsPerThread) return pack_range(view, columns, added, out);
+
+  std::atomic<bool> finite{true};
+  parallel_ranges(outer, kElementsPerThread / inner + 1, [&](std::int64_t begin, std::int64_t end) {
+    io::WeightView part = view;
+    part.data += begin * view.strides[0] * std::int64_t(io::size_of(view.dtype));
+    part.extents[0] = end - begin;
+    Tensor window = out;
+    window.data = out.as<std::byte>() + begin * inner * std::int64_t(size_of(out.dtype));
+    if (!pack_range(part, columns, added, window)) finite = false;
+  });
+  return finite;
 }
 
 }  // namespace saccade

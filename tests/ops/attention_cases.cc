@@ -2,8 +2,8 @@
 #include <cmath>
 #include <limits>
 
-#include "ops/op_case.h"
 #include "ops/attention/attention.h"
+#include "ops/op_case.h"
 #include "saccade/ops/attention.h"
 
 namespace saccade::testing {

@@ -2,8 +2,8 @@
 #include <cmath>
 
 #include "definitions.h"
-#include "ops/op_case.h"
 #include "ops/gemm/gemm.h"
+#include "ops/op_case.h"
 
 namespace saccade::testing {
 namespace {

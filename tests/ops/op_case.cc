@@ -1,5 +1,7 @@
 #include "ops/op_case.h"
 
+#include <algorithm>
+
 #include "core/bf16.h"
 
 namespace saccade::testing {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "core/bf16.h"
 #include "core/f16.h"
@@ -42,6 +43,25 @@ TEST(Pack, TransposesThroughStrides) {
     for (int r = 0; r < kRows; ++r) {
       ASSERT_EQ(out[std::size_t(c * kRows + r)], float(r * kColumns + c));
     }
+  }
+}
+
+TEST(Pack, SharesLargeTensorsAmongThreads) {
+  constexpr int kRows = 2051, kColumns = 1027;  // above the threads' share, and ragged
+  std::vector<float> values = ramp(kRows * kColumns);
+  const auto view = view_of(values, FileDType::kF32, {kRows, kColumns}, {1, kRows});
+  const auto out = packed(view, {}, 0, kRows * kColumns);
+  for (int r = 0; r < kRows; ++r) {
+    for (int c = 0; c < kColumns; ++c) {
+      ASSERT_EQ(out[std::size_t(r * kColumns + c)], float(c * kRows + r));
+    }
+  }
+  std::vector<float> scratch(values.size());
+  const Tensor tensor{scratch.data(), {kRows, kColumns}, DType::kF32, Device::kCpu};
+  for (std::size_t bad : {std::size_t{0}, values.size() / 2, values.size() - 1}) {
+    const float kept = std::exchange(values[bad], std::nanf(""));
+    EXPECT_FALSE(pack(view, {}, 0, tensor)) << bad;
+    values[bad] = kept;
   }
 }
 

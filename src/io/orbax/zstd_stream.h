@@ -3,6 +3,7 @@
 #include <zstd.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
