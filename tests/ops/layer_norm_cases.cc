@@ -44,15 +44,6 @@ OpCase make(int rows, int dim, DType dtype, DType out_dtype) {
 
 OpCase make(int rows, int dim, DType dtype) { return make(rows, dim, dtype, dtype); }
 
-OpCase in_place(OpCase op) {
-  op.name += "/in_place";
-  op.outputs[0].starts_as = 0;
-  op.run = [](const Stream& s, std::span<const Tensor> in, std::span<const Tensor> out) {
-    ops::layer_norm(s, out[0], in[1], in[2], kEps, out[0]);
-  };
-  return op;
-}
-
 /// Values around 1000 with a spread of 1: variance as mean(x^2) - mean(x)^2 would lose it in f32.
 OpCase far_from_zero(OpCase op) {
   op.name += "/far_from_zero";

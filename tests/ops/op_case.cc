@@ -1,6 +1,7 @@
 #include "ops/op_case.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/bf16.h"
 
@@ -48,6 +49,18 @@ Fill fill_with(std::vector<int> integers) {
   return [integers = std::move(integers)](Tensor tensor, std::mt19937&) {
     std::copy(integers.begin(), integers.end(), tensor.as<std::int32_t>());
   };
+}
+
+OpCase in_place(OpCase op) {
+  op.name += "/in_place";
+  op.outputs[0].starts_as = 0;
+  op.run = [run = std::move(op.run)](const Stream& s, std::span<const Tensor> in,
+                                     std::span<const Tensor> out) {
+    std::vector<Tensor> inputs(in.begin(), in.end());
+    inputs[0] = out[0];
+    run(s, inputs, out);
+  };
+  return op;
 }
 
 double tolerance_of(DType dtype) { return dtype == DType::kF32 ? 1e-6 : 3e-3; }

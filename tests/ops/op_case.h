@@ -43,6 +43,9 @@ struct OpCase {
   double bytes;  // that must cross HBM at least once
 };
 
+/// The same op, writing over its first input.
+OpCase in_place(OpCase);
+
 /// What a result loses by rounding to this type, with a margin.
 double tolerance_of(DType);
 

@@ -39,15 +39,6 @@ OpCase make(int rows, int dim, DType dtype, DType out_dtype) {
 
 OpCase make(int rows, int dim, DType dtype) { return make(rows, dim, dtype, dtype); }
 
-OpCase in_place(OpCase op) {
-  op.name += "/in_place";
-  op.outputs[0].starts_as = 0;
-  op.run = [](const Stream& s, std::span<const Tensor> in, std::span<const Tensor> out) {
-    ops::rms_norm(s, out[0], in[1], kEps, out[0]);
-  };
-  return op;
-}
-
 }  // namespace
 
 std::vector<OpCase> rms_norm_cases() {
