@@ -5,10 +5,10 @@ FUZZ_SECONDS ?= 60
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test asan cuda bench fuzz format clean deps
+.PHONY: help build demo test asan cuda gpu-bundle bench fuzz format clean deps
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 deps:
 	@tools/install_dependencies.sh
@@ -48,6 +48,10 @@ asan: build/asan/build.ninja ## Runs all tests under AddressSanitizer and UBSan
 
 cuda: build/cuda/build.ninja ## Builds the CUDA code too, and fails where nvcc is missing
 	$(call build_preset,cuda)
+
+gpu-bundle: build/cuda/build.ninja ## Gathers in bundle/ what runs on a bare machine with a GPU
+	$(call build_preset,cuda,--target saccade cuda_test op_bench)
+	tools/make_gpu_bundle.sh build/cuda bundle
 
 bench: build/cpu/build.ninja ## Times every op on the shapes that its tests check
 	$(call build_preset,cpu,--target op_bench)
