@@ -78,7 +78,12 @@ std::vector<int> Reference::valid_tokens(int element) const {
   const auto count = std::size_t(tokens.extent(1));
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t at = std::size_t(element) * count + i;
-    if (mask.values[at] != 0) valid.push_back(int(tokens.values[at]));
+    if (mask.values[at] == 0) continue;
+    // Beyond this f32 does not hold every integer; vocabularies are far smaller.
+    constexpr float kMostTokens = 1 << 24;
+    SACCADE_CHECK(tokens.values[at] >= 0 && tokens.values[at] < kMostTokens, "verify",
+                  path().string(), ": in.tokens holds ", tokens.values[at]);
+    valid.push_back(int(tokens.values[at]));
   }
   return valid;
 }

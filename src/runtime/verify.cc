@@ -22,8 +22,8 @@ struct ErrorSums {
     const double error = std::abs(value - reference);
     difference += error * error;
     norm += reference * reference;
-    // NaN compares false with everything, and must not look like a small error.
-    if (!(error <= max_abs)) max_abs = error;
+    // NaN compares false with everything: it must not look like a small error, nor be overwritten.
+    if (!(error <= max_abs) && !std::isnan(max_abs)) max_abs = error;
   }
   double relative() const {
     return norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference);
@@ -34,8 +34,6 @@ float element(Tensor t, std::size_t i) {
   return t.dtype == DType::kF32 ? t.as<float>()[i] : to_float(t.as<bf16>()[i]);
 }
 
-bool starts_with(const std::string& text, const char* head) { return text.rfind(head, 0) == 0; }
-
 /// The rows of a stage in the reference that we compute: padded and missing ones are dropped.
 /// Every stage is seen as [batch, rows, columns]; keys and values as [batch, heads, rows, columns].
 class StageReader {
@@ -43,41 +41,55 @@ class StageReader {
   StageReader(const Reference& reference, int element)
       : element_(element), prefix_rows_(reference.valid_prefix_rows(element)) {}
 
-  /// Visits (row, column, index into the reference's values) of a stage.
+  /// Whether a stage of ours has the rows and columns that the reference's valid part has.
+  bool fits(const std::string& stage, const ReferenceTensor& tensor, Tensor ours) const {
+    if (is_prefix(stage) && !prefix_rows_.empty() && prefix_rows_.back() >= rows_in(tensor)) {
+      return false;
+    }
+    return ours.shape[0] == rows(stage, tensor) &&
+           ours.shape.size() == rows(stage, tensor) * columns(tensor);
+  }
+
+  /// Visits (index into ours, index into the reference's values) of a stage that fits.
   template <typename Visit>
   void each(const std::string& stage, const ReferenceTensor& tensor, Visit visit) const {
-    const bool prefix = starts_with(stage, "kv.") || starts_with(stage, "prefix.");
-    const bool heads_outside = tensor.extents.size() == 4;
-    const std::int64_t heads = heads_outside ? tensor.extent(1) : 1;
+    const std::int64_t heads = heads_in(tensor);
     const std::int64_t width = tensor.extent(-1);
-    const std::int64_t all_rows = tensor.extents.size() == 2 ? 1 : tensor.extent(-2);
-    const std::int64_t rows = prefix ? std::int64_t(prefix_rows_.size()) : all_rows;
     for (std::int64_t head = 0; head < heads; ++head) {
-      for (std::int64_t row = 0; row < rows; ++row) {
-        const std::int64_t from = prefix ? prefix_rows_[std::size_t(row)] : row;
-        const std::int64_t base = ((element_ * heads + head) * all_rows + from) * width;
-        for (std::int64_t column = 0; column < width; ++column) {
-          visit(row, head * width + column, std::size_t(base + column));
+      for (std::int64_t row = 0; row < rows(stage, tensor); ++row) {
+        const std::int64_t from = is_prefix(stage) ? prefix_rows_[std::size_t(row)] : row;
+        const std::int64_t theirs = ((element_ * heads + head) * rows_in(tensor) + from) * width;
+        const std::int64_t ours = row * columns(tensor) + head * width;
+        for (std::int64_t i = 0; i < width; ++i) {
+          visit(std::size_t(ours + i), std::size_t(theirs + i));
         }
       }
     }
   }
 
-  /// Elements of our tensor for this stage.
-  std::int64_t size(const std::string& stage, const ReferenceTensor& tensor) const {
-    std::int64_t count = 0;
-    each(stage, tensor, [&](auto, auto, auto) { ++count; });
-    return count;
+ private:
+  static bool is_prefix(const std::string& stage) {
+    return stage.starts_with("kv.") || stage.starts_with("prefix.");
+  }
+  static std::int64_t heads_in(const ReferenceTensor& tensor) {
+    return tensor.extents.size() == 4 ? tensor.extent(1) : 1;
+  }
+  static std::int64_t rows_in(const ReferenceTensor& tensor) {
+    return tensor.extents.size() == 2 ? 1 : tensor.extent(-2);
+  }
+  static std::int64_t columns(const ReferenceTensor& tensor) {
+    return heads_in(tensor) * tensor.extent(-1);
+  }
+  std::int64_t rows(const std::string& stage, const ReferenceTensor& tensor) const {
+    return is_prefix(stage) ? std::int64_t(prefix_rows_.size()) : rows_in(tensor);
   }
 
- private:
   int element_;
   std::vector<int> prefix_rows_;
 };
 
 std::size_t rank_of(const std::string& stage) {
-  if (starts_with(stage, "kv.")) return 4;
-  return stage.size() > 5 && stage.compare(stage.size() - 5, 5, ".cond") == 0 ? 2 : 3;
+  return stage.starts_with("kv.") ? 4 : stage.ends_with(".cond") ? 2 : 3;
 }
 
 class Verifier {
@@ -129,7 +141,7 @@ class Verifier {
  private:
   /// "vision.0" is the first camera that is there, not the reference's first.
   static std::string reference_stage(const std::string& stage, const std::vector<int>& views) {
-    if (!starts_with(stage, "vision.")) return stage;
+    if (!stage.starts_with("vision.")) return stage;
     return "vision." + std::to_string(views[std::size_t(std::stoi(stage.substr(7)))]);
   }
 
@@ -148,7 +160,7 @@ class Verifier {
   }
 
   void copy_element(const std::string& name, int element, Tensor out) const {
-    const std::size_t rank = starts_with(name, "in.image.") ? 4 : name == "in.state" ? 2 : 3;
+    const std::size_t rank = name.starts_with("in.image.") ? 4 : name == "in.state" ? 2 : 3;
     const ReferenceTensor tensor = reference_.read(name, rank);
     const auto size = std::size_t(out.shape.size());
     SACCADE_CHECK(tensor.values.size() == size * std::size_t(reference_.batch()), "verify",
@@ -161,26 +173,21 @@ class Verifier {
   void compare(const StageReader& reader, const std::string& stage, Tensor ours) {
     if (!reference_.has(stage)) return;
     const ReferenceTensor reference = reference_.read(stage, rank_of(stage));
-    SACCADE_CHECK(reader.size(stage, reference) == ours.shape.size(), "verify",
-                  reference_.path().string(), ": ", stage, " does not fit our ", ours.shape.str());
+    SACCADE_CHECK(reader.fits(stage, reference, ours), "verify", reference_.path().string(), ": ",
+                  stage, " does not fit our ", ours.shape.str());
     if (errors_.count(stage) == 0) order_.push_back(stage);
     ErrorSums& sums = errors_[stage];
-    const auto width = std::size_t(ours.shape.size()) / rows_of(stage, ours);
-    reader.each(stage, reference, [&](std::int64_t row, std::int64_t column, std::size_t at) {
-      sums.add(saccade::element(ours, std::size_t(row) * width + std::size_t(column)),
-               reference.values[at]);
+    reader.each(stage, reference, [&](std::size_t mine, std::size_t theirs) {
+      sums.add(element(ours, mine), reference.values[theirs]);
     });
     if (yardstick_ == nullptr) return;
     const ReferenceTensor lossy = yardstick_->read(stage, rank_of(stage));
     SACCADE_CHECK(lossy.extents == reference.extents, "verify", yardstick_->path().string(), ": ",
                   stage, " has another shape than in the reference");
-    reader.each(stage, reference, [&](auto, auto, std::size_t at) {
-      yardstick_errors_[stage].add(lossy.values[at], reference.values[at]);
+    ErrorSums& lossy_sums = yardstick_errors_[stage];
+    reader.each(stage, reference, [&](std::size_t, std::size_t theirs) {
+      lossy_sums.add(lossy.values[theirs], reference.values[theirs]);
     });
-  }
-
-  static std::size_t rows_of(const std::string& stage, Tensor ours) {
-    return rank_of(stage) == 2 ? 1 : std::size_t(ours.shape[0]);
   }
 
   StageError judge(const std::string& name, const VerifyOptions& options) const {

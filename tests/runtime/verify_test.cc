@@ -141,6 +141,40 @@ TEST(Verify, SeesAPerturbedReference) {
   }
 }
 
+/// A copy of pi0_lerobot's reference in which a tensor's elements, as many as before, or the first
+/// of them, have other extents.
+std::string refusal_of_reshaped(const std::string& tensor, std::vector<std::int64_t> extents) {
+  const io::SafetensorsFile original(kGolden / "pi0_lerobot" / "ref.safetensors");
+  const fs::path copy = fs::temp_directory_path() / "saccade_reshaped_ref.safetensors";
+  std::vector<io::WeightInfo> infos;
+  for (const auto& [name, entry] : original.entries()) {
+    infos.push_back(entry.info);
+    if (name == tensor) infos.back().extents = extents;
+  }
+  io::write_safetensors(copy, {}, infos, [&](const io::WeightInfo& info, const auto& sink) {
+    sink(original.bytes(original.entry(info.name)).first(info.bytes()));
+  });
+  VerifyOptions options;
+  options.reference = copy;
+  std::string refusal;
+  try {
+    verify(kGolden / "pi0_lerobot", options);
+  } catch (const InvalidArgument& error) {
+    refusal = error.what();
+  }
+  fs::remove(copy);
+  return refusal;
+}
+
+TEST(Verify, AStageOfOtherExtentsIsNamed) {
+  EXPECT_NE(refusal_of_reshaped("step.0.v", {1, 12, 16}).find("step.0.v does not fit"),
+            std::string::npos);
+  EXPECT_NE(refusal_of_reshaped("step.0.v", {1, 3, 64}).find("step.0.v does not fit"),
+            std::string::npos);
+  EXPECT_NE(refusal_of_reshaped("kv.1.k", {1, 1, 14, 16}).find("kv.1.k does not fit"),
+            std::string::npos);  // shorter than the mask's last valid row
+}
+
 TEST(Verify, NamesAReferenceThatFitsNoModel) {
   VerifyOptions options;
   options.reference = kGolden / "pi05_lerobot" / "model.safetensors";
