@@ -2,22 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "core/check.h"
 #include "output.h"
 #include "table.h"
 
 namespace saccade::cli {
-
-void check_finite(const ActionChunk& chunk) {
-  for (std::size_t i = 0; i < chunk.values.size(); ++i) {
-    SACCADE_CHECK(std::isfinite(chunk.values[i]), "infer", "the policy computed ", chunk.values[i],
-                  " for dimension ", i % std::size_t(chunk.action_dim), " of action ",
-                  i / std::size_t(chunk.action_dim));
-  }
-}
 
 std::vector<std::string> column_names(const PolicyInfo& info, const ActionChunk& chunk) {
   const auto columns = static_cast<std::size_t>(chunk.action_dim);

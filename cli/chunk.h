@@ -8,9 +8,6 @@
 
 namespace saccade::cli {
 
-/// Throws when a value is not finite: it is nothing to send to a robot, and no JSON.
-void check_finite(const ActionChunk&);
-
 /// The checkpoint's names of the action's dimensions, or their indices.
 std::vector<std::string> column_names(const PolicyInfo&, const ActionChunk&);
 

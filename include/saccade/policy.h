@@ -115,7 +115,8 @@ class Policy {
 
   const PolicyInfo& info() const;
 
-  /// Throws InvalidArgument when the observation does not fit the policy.
+  /// Throws InvalidArgument when the observation does not fit the policy, and when an action comes
+  /// out that is not finite.
   ActionChunk infer(const Observation&);
 
  private:

@@ -31,7 +31,7 @@ constexpr int kGemmaHeads = 8;
 int count_layers(const TensorShapes& shapes, const std::string& prefix, int otherwise) {
   int layers = 0;
   for (auto it = shapes.lower_bound(prefix); it != shapes.end(); ++it) {
-    if (it->first.compare(0, prefix.size(), prefix) != 0) break;
+    if (!it->first.starts_with(prefix)) break;
     const std::string digits = it->first.substr(prefix.size(), 6);
     const auto end = digits.find_first_not_of("0123456789");
     if (end == 0 || end == std::string::npos) continue;
@@ -59,7 +59,7 @@ int extent(const TensorShapes& shapes, const std::string& name, std::size_t axis
 
 bool has(const TensorShapes& shapes, const std::string& prefix) {
   const auto it = shapes.lower_bound(prefix);
-  return it != shapes.end() && it->first.compare(0, prefix.size(), prefix) == 0;
+  return it != shapes.end() && it->first.starts_with(prefix);
 }
 
 GemmaDims gemma_dims(const TensorShapes& shapes, const std::string& root, GemmaDims published) {

@@ -50,7 +50,6 @@ class Gemma {
   void run(const Stream&, Tensor in, Tensor positions, Tensor rope_table, Tensor modulations,
            int cached, Tensor visible, KvCache&, Tensor out) const;
 
-  const GemmaDims& dims() const { return dims_; }
   int norms() const { return 2 * dims_.layers + 1; }
 
   /// Where the n-th of norms() has its tensors, e.g. "...layers.3.post_attention_layernorm.".

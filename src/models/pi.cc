@@ -141,25 +141,21 @@ void Pi::step(const Stream& s, int step, const Probe& probe) {
 }
 
 bool Pi::is_unused(const PiDims& dims, bool prefix_output, const std::string& name) {
-  const auto ends_with = [&](const std::string& tail) {
-    return name.size() >= tail.size() &&
-           name.compare(name.size() - tail.size(), tail.size(), tail) == 0;
-  };
-  const auto starts_with = [&](const std::string& head) { return name.rfind(head, 0) == 0; };
   // The language-model heads, SigLIP's pooling head, buffers that the engine computes, and the
   // statistics that early LeRobot versions kept among the weights.
   if (name == names::kPaligemma + "lm_head.weight" ||
       name == "paligemma_with_expert.gemma_expert.lm_head.weight" ||
-      name == names::kExpert + "embed_tokens.weight" || starts_with(names::kVision + "head.") ||
-      ends_with(".position_ids") || ends_with(".rotary_emb.inv_freq") ||
-      starts_with("normalize_") || starts_with("unnormalize_")) {
+      name == names::kExpert + "embed_tokens.weight" ||
+      name.starts_with(names::kVision + "head.") || name.ends_with(".position_ids") ||
+      name.ends_with(".rotary_emb.inv_freq") || name.starts_with("normalize_") ||
+      name.starts_with("unnormalize_")) {
     return true;
   }
   if (prefix_output) return false;
   const std::string last =
       names::kPrefix + "layers." + std::to_string(dims.prefix.layers - 1) + ".";
   return name == names::kPrefix + "norm.weight" || name == last + "self_attn.o_proj.weight" ||
-         name == last + "post_attention_layernorm.weight" || starts_with(last + "mlp.");
+         name == last + "post_attention_layernorm.weight" || name.starts_with(last + "mlp.");
 }
 
 }  // namespace saccade::models

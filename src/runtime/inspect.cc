@@ -13,16 +13,12 @@ namespace {
 
 namespace names = models::names;
 
-bool starts_with(const std::string& text, const std::string& head) {
-  return text.rfind(head, 0) == 0;
-}
-
 const char* stage_of(const std::string& name) {
-  if (starts_with(name, names::kVision)) return "vision";
-  if (starts_with(name, names::kProjector)) return "projector";
+  if (name.starts_with(names::kVision)) return "vision";
+  if (name.starts_with(names::kProjector)) return "projector";
   if (name == names::kEmbedding) return "embedding";
-  if (starts_with(name, names::kPrefix)) return "prefix";
-  if (starts_with(name, names::kExpert)) return "expert";
+  if (name.starts_with(names::kPrefix)) return "prefix";
+  if (name.starts_with(names::kExpert)) return "expert";
   return "suffix";
 }
 

@@ -117,13 +117,16 @@ bool pack_range(const io::WeightView& view, ColumnRange columns, float added, Te
 void check_packable(const io::WeightView& view) {
   SACCADE_CHECK(view.extents.size() <= 4, "pack", "a weight has ", view.extents.size(),
                 " axes, at most 4 are supported");
-  const bool is_float = view.dtype == io::FileDType::kF64 || view.dtype == io::FileDType::kF32 ||
-                        view.dtype == io::FileDType::kF16 || view.dtype == io::FileDType::kBf16;
-  SACCADE_CHECK(is_float, "pack", "weights of type ", io::name_of(view.dtype),
+  SACCADE_CHECK(is_packable(view.dtype), "pack", "weights of type ", io::name_of(view.dtype),
                 " are not supported");
 }
 
 }  // namespace
+
+bool is_packable(io::FileDType dtype) {
+  return dtype == io::FileDType::kF64 || dtype == io::FileDType::kF32 ||
+         dtype == io::FileDType::kF16 || dtype == io::FileDType::kBf16;
+}
 
 bool pack(const io::WeightView& view, ColumnRange columns, float added, Tensor out) {
   // Below this a thread costs more than it saves.

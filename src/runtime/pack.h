@@ -5,6 +5,9 @@
 
 namespace saccade {
 
+/// Whether pack() takes elements of this type: F64, F32, F16 or BF16.
+bool is_packable(io::FileDType);
+
 /// The columns of a tensor that are copied; all when `count` is 0.
 struct ColumnRange {
   int first = 0;
@@ -13,7 +16,7 @@ struct ColumnRange {
 
 /// out = view + added, element by element in row-major order.
 ///
-///   view  F64, F32, F16 or BF16, up to four axes, any strides
+///   view  of a packable type, up to four axes, any strides
 ///   out   f32 or bf16; as many elements as the view's (selected columns)
 ///
 /// The sum is formed in f32 and rounded once. Returns false, with out written, when an element of

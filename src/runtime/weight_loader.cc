@@ -34,11 +34,6 @@ bool same_extents(const WeightInfo& info, Shape shape) {
   return true;
 }
 
-bool is_float(FileDType dtype) {
-  return dtype == FileDType::kF64 || dtype == FileDType::kF32 || dtype == FileDType::kF16 ||
-         dtype == FileDType::kBf16;
-}
-
 DType packed_type(const Tensors& tensors, const WeightSlot& slot, Precision precision) {
   if (slot.type == WeightType::kVector) return DType::kF32;
   if (slot.type == WeightType::kMatrix && precision == Precision::kBf16) return DType::kBf16;
@@ -117,7 +112,7 @@ WeightReport compare_weights(const io::WeightSource& source, const models::Weigh
       if (!same_extents(info, piece.shape)) {
         report.misshaped.push_back(info.name + " is " + info.shape() + ", must be " +
                                    piece.shape.str());
-      } else if (!is_float(info.dtype)) {
+      } else if (!is_packable(info.dtype)) {
         report.misshaped.push_back(info.name + " is of type " + io::name_of(info.dtype) +
                                    ", must be F32, BF16 or F16");
       }
