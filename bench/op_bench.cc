@@ -32,10 +32,12 @@ struct Buffers {
 std::vector<double> time_us(const OpCase& op) {
   std::mt19937 random(1);
   Buffers in(op.inputs);
-  Buffers out(op.outputs);
+  std::vector<Operand> written = op.outputs;
+  written.insert(written.end(), op.scratch.begin(), op.scratch.end());
+  Buffers out(written);
   for (std::size_t i = 0; i < in.tensors.size(); ++i) op.inputs[i].fill(in.tensors[i], random);
   for (std::size_t i = 0; i < out.tensors.size(); ++i) {
-    const int source = op.outputs[i].starts_as;
+    const int source = written[i].starts_as;
     if (source >= 0) out.blocks[i] = in.blocks[std::size_t(source)];
     out.tensors[i].data = out.blocks[i].data();
   }

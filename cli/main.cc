@@ -27,6 +27,8 @@ constexpr auto kHelp = R"(Examples:
       prints one chunk of actions
   saccade verify ~/pi05_base --reference ref.safetensors
       compares every stage with what the reference implementation computed
+  saccade bench --synthetic pi05 --views 2
+      measures how long an inference takes, without any file
 
 saccade COMMAND --help explains a command.
 Exit status: 0 done, 1 verify failed, 2 bad input or usage, 3 anything else.)";
@@ -51,6 +53,8 @@ int run(int argc, char** argv) {
   add_infer(app, status);
   add_inspect(app, status);
   add_verify(app, status);
+  add_bench(app, status);
+  add_profile(app, status);
   add_synth(app, status);
   try {
     app.parse(argc, argv);

@@ -1,12 +1,16 @@
 # Turns CUDA on where an nvcc is that compiles C++20 for sm_90a with this machine's host compiler.
 # SACCADE_CUDA=ON insists on one.
 find_program(SACCADE_NVCC nvcc PATHS /usr/local/cuda/bin)
-set(cuda_flags -gencode=arch=compute_90a,code=sm_90a -Xcompiler=-Wall,-Wextra)
+set(cuda_flags -Xcompiler=-Wall,-Wextra)
+# Files named *_sm90.cu use Hopper's own instructions. All others run on sm_80 and later: as machine
+# code where that is named, through the driver's compiler elsewhere.
+set(cuda_hopper_flags -gencode=arch=compute_90a,code=sm_90a)
+set(cuda_portable_flags -gencode=arch=compute_80,code=[sm_80,compute_80] ${cuda_hopper_flags})
 
 if(SACCADE_NVCC AND NOT DEFINED SACCADE_NVCC_WORKS)
   file(WRITE ${CMAKE_BINARY_DIR}/cuda_probe.cu "#include <concepts>\n__global__ void probe() {}\n")
   execute_process(
-    COMMAND ${SACCADE_NVCC} -std=c++20 ${cuda_flags} -c ${CMAKE_BINARY_DIR}/cuda_probe.cu
+    COMMAND ${SACCADE_NVCC} -std=c++20 ${cuda_flags} ${cuda_hopper_flags} -c ${CMAKE_BINARY_DIR}/cuda_probe.cu
             -o ${CMAKE_BINARY_DIR}/cuda_probe.o
     RESULT_VARIABLE nvcc_status OUTPUT_QUIET ERROR_VARIABLE nvcc_says)
   if(nvcc_status EQUAL 0)

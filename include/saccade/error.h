@@ -10,4 +10,9 @@ class InvalidArgument : public std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
 
+/// The GPU or its driver is missing, too small, too old or has failed. Never the caller's fault.
+class DeviceError : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 }  // namespace saccade

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "saccade/error.h"
+#include "saccade/tensor.h"
 
 namespace saccade {
 
@@ -20,7 +21,8 @@ enum class Model : std::uint8_t { kPi0, kPi05 };
 /// Whose preprocessing and postprocessing is followed; they give different actions.
 enum class Mode : std::uint8_t { kOpenpi, kLerobot };
 
-/// Type of activations and matrix weights. kF32 keeps weights as the checkpoint stores them.
+/// Type of activations and matrix weights. kF32 keeps weights as the checkpoint stores them; kBf16
+/// runs SigLIP in f16 on a GPU, and in f32 on the CPU.
 enum class Precision : std::uint8_t { kF32, kBf16 };
 
 const char* name_of(Model);      // "pi05"
@@ -35,7 +37,8 @@ using Progress =
 struct LoadOptions {
   std::optional<Model> model;  // else from config.json, else from the tensors present
   std::optional<Mode> mode;    // else from the checkpoint's layout
-  Precision precision = Precision::kF32;
+  std::optional<Device> device;          // else the GPU if one is there
+  std::optional<Precision> precision;    // else bf16 on a GPU, f32 on the CPU
   std::optional<int> steps;              // denoising steps; else the checkpoint's, else 10
   std::optional<int> chunk;              // actions in a chunk; else the checkpoint's, else 50
   std::optional<int> max_prompt_tokens;  // else the checkpoint's, else 48 (Pi0) or 200 (Pi0.5)
@@ -83,6 +86,7 @@ struct ActionChunk {
 struct PolicyInfo {
   Model model = Model::kPi0;
   Mode mode = Mode::kOpenpi;
+  Device device = Device::kCpu;
   Precision precision = Precision::kF32;
   std::string layout;  // "lerobot", "openpi" or "orbax"
   int steps = 0;
@@ -98,6 +102,7 @@ struct PolicyInfo {
   std::vector<std::string> action_names;  // empty when the checkpoint has none
   std::uint64_t parameters = 0;
   std::uint64_t weight_bytes = 0;
+  std::uint64_t buffer_bytes = 0;  // activations, caches, tables and inputs
   std::vector<std::string> warnings;
 };
 

@@ -8,10 +8,15 @@
 
 namespace saccade {
 
-enum class DType : std::uint8_t { kF32, kBf16, kU8, kI32 };
+enum class DType : std::uint8_t { kF32, kBf16, kF16, kU8, kI32 };
 enum class Device : std::uint8_t { kCpu, kCuda };
 
 struct bf16 {
+  std::uint16_t bits = 0;
+};
+
+/// IEEE half precision.
+struct f16 {
   std::uint16_t bits = 0;
 };
 

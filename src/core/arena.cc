@@ -3,13 +3,14 @@
 #include <sys/mman.h>
 
 #include <new>
+#include <utility>
 
 #include "core/check.h"
 
 namespace saccade {
 namespace {
 
-constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kAlignment = 256;
 
 std::size_t aligned(std::size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -25,10 +26,11 @@ Arena::Arena(std::size_t capacity_bytes) : capacity_(aligned(capacity_bytes)) {
   // Gigabytes of weights are first touched a page at a time; large pages make that a few thousand
   // faults instead of millions. Where the system has none, nothing changes.
   madvise(block, capacity_, MADV_HUGEPAGE);
-  block_ = {static_cast<std::byte*>(block), Unmap{capacity_}};
+  block_ = {block, [bytes = capacity_](void* mapped) { munmap(mapped, bytes); }};
 }
 
-void Arena::Unmap::operator()(std::byte* block) const { munmap(block, bytes); }
+Arena::Arena(std::shared_ptr<void> block, std::size_t capacity_bytes, Device device)
+    : block_(std::move(block)), device_(device), capacity_(capacity_bytes) {}
 
 Arena Arena::measuring() {
   Arena arena;
@@ -37,12 +39,12 @@ Arena Arena::measuring() {
 }
 
 Tensor Arena::allocate(Shape shape, DType dtype) {
-  Tensor tensor{nullptr, shape, dtype, Device::kCpu};
+  Tensor tensor{nullptr, shape, dtype, device_};
   const std::size_t bytes = aligned(tensor.bytes());
   if (!measuring_) {
     SACCADE_CHECK(bytes <= capacity_ - used_, "arena", "asked for ", bytes, " bytes, ",
                   capacity_ - used_, " are left");
-    tensor.data = block_.get() + used_;
+    tensor.data = static_cast<std::byte*>(block_.get()) + used_;
   }
   used_ += bytes;
   return tensor;

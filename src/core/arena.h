@@ -7,12 +7,15 @@
 
 namespace saccade {
 
-/// One block of zeroed CPU memory, handed out front to back in 64-byte steps and freed as a
-/// whole. Its pages are taken from the system only when they are first written.
+/// One block of zeroed memory, handed out front to back in 256-byte steps and freed as a whole.
+/// Pages of CPU memory are taken from the system only when they are first written.
 class Arena {
  public:
   Arena() = default;
-  explicit Arena(std::size_t capacity_bytes);
+  explicit Arena(std::size_t capacity_bytes);  // on the CPU
+
+  /// Hands out a block that somebody else made.
+  Arena(std::shared_ptr<void> block, std::size_t capacity_bytes, Device);
 
   /// Counts what allocate() is asked for and hands out tensors without data, so that one list of
   /// allocations both measures a block and fills it.
@@ -23,13 +26,11 @@ class Arena {
 
   std::size_t used_bytes() const { return used_; }
   std::size_t capacity_bytes() const { return capacity_; }
+  void* data() const { return block_.get(); }
 
  private:
-  struct Unmap {
-    std::size_t bytes;
-    void operator()(std::byte* block) const;
-  };
-  std::unique_ptr<std::byte, Unmap> block_{nullptr, Unmap{0}};
+  std::shared_ptr<void> block_;
+  Device device_ = Device::kCpu;
   std::size_t capacity_ = 0;
   std::size_t used_ = 0;
   bool measuring_ = false;

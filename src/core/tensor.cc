@@ -10,6 +10,7 @@ std::size_t size_of(DType dtype) {
     case DType::kI32:
       return 4;
     case DType::kBf16:
+    case DType::kF16:
       return 2;
     case DType::kU8:
       return 1;
@@ -23,6 +24,8 @@ const char* name_of(DType dtype) {
       return "f32";
     case DType::kBf16:
       return "bf16";
+    case DType::kF16:
+      return "f16";
     case DType::kU8:
       return "u8";
     case DType::kI32:

@@ -8,12 +8,6 @@
 
 namespace saccade::cuda {
 
-/// Whether this process can run kernels.
-inline bool device_is_there() {
-  int count = 0;
-  return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
-}
-
 /// Memory of the device.
 class Buffer {
  public:
@@ -27,6 +21,7 @@ class Buffer {
   void* data() const { return data_; }
   void upload(const void* from) const {
     SACCADE_CUDA_CHECK(cudaMemcpy(data_, from, bytes_, cudaMemcpyHostToDevice));
+    SACCADE_CUDA_CHECK(cudaDeviceSynchronize());  // the copy may return before it has arrived
   }
   void download(void* to) const {
     SACCADE_CUDA_CHECK(cudaMemcpy(to, data_, bytes_, cudaMemcpyDeviceToHost));

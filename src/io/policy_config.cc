@@ -70,6 +70,13 @@ void check_range(const char* name, const std::optional<int>& value, int high) {
                 high, ", got ", *value);
 }
 
+void check_extents(const LoadOptions& options) {
+  check_range("steps", options.steps, kMaxSteps);
+  check_range("chunk", options.chunk, kMaxChunk);
+  check_range("max_prompt_tokens", options.max_prompt_tokens, kMaxPromptTokens);
+  check_range("vision_heads", options.vision_heads, kMaxVisionHeads);
+}
+
 }  // namespace
 
 CheckpointFiles find_checkpoint(const fs::path& path) {
@@ -101,12 +108,16 @@ CheckpointFiles find_checkpoint(const fs::path& path) {
        "model.safetensors.index.json, or an Orbax params directory");
 }
 
-PolicyConfig read_policy_config(const CheckpointFiles& files, const LoadOptions& options) {
-  check_range("steps", options.steps, kMaxSteps);
-  check_range("chunk", options.chunk, kMaxChunk);
-  check_range("max_prompt_tokens", options.max_prompt_tokens, kMaxPromptTokens);
-  check_range("vision_heads", options.vision_heads, kMaxVisionHeads);
+void override_extents(const LoadOptions& options, PolicyConfig& config) {
+  check_extents(options);
+  config.steps = options.steps.value_or(config.steps);
+  config.chunk = options.chunk.value_or(config.chunk);
+  if (options.max_prompt_tokens) config.max_prompt_tokens = options.max_prompt_tokens;
+  config.vision_heads = options.vision_heads;
+}
 
+PolicyConfig read_policy_config(const CheckpointFiles& files, const LoadOptions& options) {
+  check_extents(options);
   const bool lerobot = files.layout == "lerobot";
   SACCADE_CHECK(!lerobot || options.openpi_config.empty(), files.root.string(),
                 "this is a LeRobot checkpoint, which says itself what the openpi config ",
@@ -120,10 +131,7 @@ PolicyConfig read_policy_config(const CheckpointFiles& files, const LoadOptions&
   }
   if (options.model) config.model = options.model;
   if (config.model) set_openpi_normalization(config, *config.model);
-  config.steps = options.steps.value_or(config.steps);
-  config.chunk = options.chunk.value_or(config.chunk);
-  if (options.max_prompt_tokens) config.max_prompt_tokens = options.max_prompt_tokens;
-  config.vision_heads = options.vision_heads;
+  override_extents(options, config);
   return config;
 }
 

@@ -71,6 +71,9 @@ struct PolicyConfig {
 /// Missing statistics are not an error here: `inspect` and `verify` do without.
 PolicyConfig read_policy_config(const CheckpointFiles&, const LoadOptions&);
 
+/// The numbers that options ask for in place of a configuration's.
+void override_extents(const LoadOptions&, PolicyConfig&);
+
 /// openpi's files hold statistics, but the model decides how they are used: Pi0 by z-score, Pi0.5
 /// by quantiles. To be called once the tensors have told the model; does nothing when the kind of
 /// normalisation is already known. Statistics that lack what the kind needs are taken away, and

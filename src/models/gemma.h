@@ -5,11 +5,12 @@
 #include "core/arena.h"
 #include "models/dims.h"
 #include "models/weights.h"
+#include "saccade/ops/norm.h"
 #include "saccade/stream.h"
 
 namespace saccade::models {
 
-/// Keys (after RoPE) and values of every layer, prefix rows first.
+/// Keys (after RoPE) and values of every layer, in the row of their position.
 struct KvCache {
   std::vector<Tensor> k;  // [rows, kv_heads, head_dim]
   std::vector<Tensor> v;
@@ -17,38 +18,60 @@ struct KvCache {
   void allocate(Arena&, const GemmaDims&, int rows, DType);
 };
 
-/// What one norm multiplies with: a weight (RMSNorm), or a modulation (adaRMS) when that is given.
-struct NormOperand {
-  Tensor weight;      // [width]
-  Tensor modulation;  // [3, width]: scale, shift, gate
+/// What a tower's norms multiply with and add at each step, and the gates of the branches behind
+/// them. For adaRMS; a plain RMSNorm has only its weight.
+struct NormTables {
+  Tensor scale;  // [norms, steps, width] f32, 1 + scale
+  Tensor shift;  // [norms, steps, width] f32
+  Tensor gate;   // [norms, steps, width] f32
 };
 
 /// A Gemma tower: the prefix of a policy, or its action expert.
+///
+/// No norm runs by itself. Whatever stores rows of the residual stream x also stores x * scale and
+/// the sums of squares of x (ops::NormOutputs); the projection behind the norm divides its rows by
+/// the rms and adds shift W^T, which only the step and the weights decide.
 class Gemma {
  public:
   enum class Norms { kPlain, kAdaptive };
   enum class Output {
-    kHidden,  // final norm of the last layer's rows
+    kHidden,  // the last layer's rows
     kCache,   // only keys and values: the last layer stops after them
   };
 
   Gemma(const GemmaDims&, std::string root, Norms, Output);
 
   void declare(WeightList&);
-  void allocate(Arena&, int rows, DType activations);
+  void allocate(Arena&, int rows, int steps, DType activations);
 
-  /// One forward pass over `rows` rows that follow `cached` rows of the cache. Their keys and
-  /// values are written behind those.
+  /// Makes the tables of Norms::kAdaptive, once the weights are there.
+  void prepare(const Stream&, const NormTables&);
+
+  /// Where the rows that a pass starts from are to be stored.
+  struct Input {
+    Tensor x;  // [rows, width] f32
+    ops::NormOutputs next;
+  };
+  Input input(int step, int first_row, int rows) const;
+
+  /// One forward pass over rows of input(), from first_row on. Their keys and values are written to
+  /// the cache rows of their positions.
   ///
-  ///   in           [rows, width]     f32; not overwritten
-  ///   positions    [rows]            i32
+  ///   positions    [rows]                 i32
   ///   rope_table   [positions, head_dim]  f32
-  ///   modulations  [2 layers + 1, 3 width]  f32, for Norms::kAdaptive: two norms a layer, then
-  ///                the final one
-  ///   visible      [rows]            i32 keys that a row sees, cached ones included; may be absent
-  ///   out          [rows, width]     f32, for Output::kHidden
-  void run(const Stream&, Tensor in, Tensor positions, Tensor rope_table, Tensor modulations,
-           int cached, Tensor visible, KvCache&, Tensor out) const;
+  ///   visible      [rows]                 i32 cache rows that a row sees
+  void run(const Stream&, int step, int first_row, Tensor positions, Tensor rope_table,
+           Tensor visible, KvCache&) const;
+
+  /// The rows of the last layer, as the projection behind the final norm takes them.
+  struct Hidden {
+    Tensor scaled;  // [rows, width]
+    ops::RowNorm norm;
+  };
+  Hidden hidden(int first_row, int rows) const;
+
+  /// out = the final norm of the last layer's rows; out is [rows, width] f32. For verification.
+  void final_norm(const Stream&, int step, int first_row, Tensor out) const;
 
   int norms() const { return 2 * dims_.layers + 1; }
 
@@ -57,13 +80,15 @@ class Gemma {
 
  private:
   struct Layer {
-    Tensor norm1, norm2;  // 1 + w
     Tensor qkv, out;
     Tensor gate_up, down;
+    Tensor qkv_bias;      // [steps, (heads + 2 kv_heads) head_dim]  shift W^T
+    Tensor gate_up_bias;  // [steps, 2 mlp]
   };
   struct Activations {
     Tensor x;         // [rows, width]  residual stream, f32
-    Tensor y;         // [rows, width]  normed
+    Tensor y;         // [rows, width]  x * scale of the next norm
+    Tensor squares;   // [rows, parts]  sums of squares of x, f32
     Tensor qkv;       // [rows, (heads + 2 kv_heads) head_dim]
     Tensor q;         // [rows, heads, head_dim]
     Tensor attended;  // [rows, heads head_dim]
@@ -71,14 +96,17 @@ class Gemma {
   };
 
   bool stops_after_keys(int layer) const;
-  NormOperand operand(int norm, Tensor weight, Tensor modulations) const;
+  Tensor scale(int norm, int step) const;  // [width]
+  Tensor gate(int norm, int step) const;   // [width], absent for Norms::kPlain
+  Activations rows(int first_row, int rows) const;
 
   GemmaDims dims_;
   std::string root_;
   Norms norms_;
   Output output_;
   std::vector<Layer> layers_;
-  Tensor final_norm_;
+  std::vector<Tensor> norm_weights_;  // 1 + w, for Norms::kPlain
+  NormTables tables_;
   Activations a_;
 };
 

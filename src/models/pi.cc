@@ -1,13 +1,13 @@
 #include "models/pi.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/check.h"
+#include "models/constants.h"
 #include "models/names.h"
 #include "saccade/ops/embedding.h"
-#include "saccade/ops/flow.h"
 #include "saccade/ops/gemm.h"
-#include "saccade/ops/rope.h"
 
 namespace saccade::models {
 namespace {
@@ -36,8 +36,9 @@ Pi::Pi(const PiDims& dims, PiPlan plan)
       suffix_(dims.model == Model::kPi05 ? make_pi05_suffix(dims, expert_)
                                          : make_pi0_suffix(dims)) {}
 
-int Pi::max_prefix_rows() const {
-  return plan_.max_views * dims_.vision.tokens() + plan_.max_tokens;
+int Pi::prefix_rows(int views, int tokens) const {
+  const int rows = views * dims_.vision.tokens() + tokens;
+  return (rows + plan_.row_step - 1) / plan_.row_step * plan_.row_step;
 }
 
 int Pi::suffix_rows() const { return suffix_->leading_rows() + plan_.actions; }
@@ -53,91 +54,143 @@ void Pi::declare(WeightList& list) {
   list.vector(weights_.out_bias, {{"action_out_proj.bias", {dims_.max_action_dim}}});
 }
 
-void Pi::allocate(Arena& arena) {
-  const int prefix_rows = max_prefix_rows();
-  const int rows = prefix_rows + suffix_rows();
+Pi::Inputs Pi::allocate_inputs(Arena& arena) const {
+  Inputs inputs;
+  inputs.tokens = arena.allocate({max_prefix_rows()}, DType::kI32);
+  if (dims_.max_state_dim > 0) {
+    inputs.state = arena.allocate({1, dims_.max_state_dim}, DType::kF32);
+  }
+  inputs.positions = arena.allocate({suffix_rows()}, DType::kI32);
+  inputs.prefix_visible = arena.allocate({max_prefix_rows()}, DType::kI32);
+  inputs.suffix_visible = arena.allocate({suffix_rows()}, DType::kI32);
+  inputs.x = arena.allocate({plan_.actions, dims_.max_action_dim}, DType::kF32);
+  return inputs;
+}
+
+void Pi::allocate(Arena& arena, const Inputs& inputs) {
+  const int rows = max_prefix_rows() + suffix_rows();
   const int size = dims_.vision.image_size;
   const DType type = plan_.activations;
+  inputs_ = inputs;
 
-  inputs_.pixels = arena.allocate({plan_.max_views, 3, size, size}, DType::kF32);
-  inputs_.tokens = arena.allocate({plan_.max_tokens}, DType::kI32);
-  if (dims_.max_state_dim > 0)
-    inputs_.state = arena.allocate({1, dims_.max_state_dim}, DType::kF32);
-  inputs_.x = arena.allocate({plan_.actions, dims_.max_action_dim}, DType::kF32);
-
-  vision_.allocate(arena, plan_.max_views);
-  prefix_.allocate(arena, prefix_rows, type);
-  expert_.allocate(arena, suffix_rows(), type);
-  suffix_->allocate(arena, plan_.actions, steps());
+  vision_.allocate(arena, plan_.max_views, plan_.vision);
+  prefix_.allocate(arena, max_prefix_rows(), 1, type);
+  expert_.allocate(arena, suffix_rows(), steps(), type);
+  suffix_->allocate(arena, plan_.actions, steps(), type);
   cache_.allocate(arena, dims_.prefix, rows, type);
 
-  a_.embed = arena.allocate({prefix_rows, dims_.prefix.width}, DType::kF32);
-  if (plan_.prefix_output) a_.prefix_out = arena.allocate(a_.embed.shape, DType::kF32);
-  a_.positions = arena.allocate({rows}, DType::kI32);
-  a_.visible = arena.allocate({suffix_rows()}, DType::kI32);
-  a_.suffix_in = arena.allocate({suffix_rows(), dims_.expert.width}, DType::kF32);
+  a_.pixels = arena.allocate({plan_.max_views, 3, size, size}, DType::kF32);
+  if (plan_.prefix_output) {
+    a_.prefix_out = arena.allocate({max_prefix_rows(), dims_.prefix.width}, DType::kF32);
+  }
+  a_.counting = arena.allocate({max_prefix_rows()}, DType::kI32);
   a_.suffix_out = arena.allocate({suffix_rows(), dims_.expert.width}, DType::kF32);
   a_.velocity = arena.allocate({plan_.actions, dims_.max_action_dim}, DType::kF32);
+  a_.velocity_bias = arena.allocate({steps(), dims_.max_action_dim}, DType::kF32);
+  a_.dt = arena.allocate({dims_.max_action_dim}, DType::kF32);
   a_.rope_table = arena.allocate({rows, dims_.prefix.head_dim}, DType::kF32);
 }
 
 void Pi::prepare(const Stream& s) {
-  ops::rope_table(kRopeBase, a_.rope_table);
-  for (int row = 0; row < a_.positions.shape[0]; ++row) a_.positions.as<int>()[row] = row;
+  upload_rope_table(s, kRopeBase, a_.rope_table);
+  upload_counting(s, a_.counting);
+  upload_constant(s, -1.0f / float(steps()), a_.dt);
   suffix_->prepare(s, plan_.times, plan_.periods);
+  const NormTables tables = suffix_->norm_tables();
+  prefix_.prepare(s, {});
+  expert_.prepare(s, tables);
+  const int width = dims_.expert.width;
+  if (tables.shift) {
+    const Tensor last = tables.shift.rows(expert_.norms() - 1, 1).reshaped({steps(), width});
+    ops::gemm(s, last, weights_.out_weight, {.bias = weights_.out_bias}, a_.velocity_bias);
+  } else {
+    const Tensor none = a_.suffix_out.rows(0, 1);
+    upload_constant(s, 0, none);
+    for (int step = 0; step < steps(); ++step) {
+      ops::gemm(s, none, weights_.out_weight, {.bias = weights_.out_bias},
+                a_.velocity_bias.rows(step, 1));
+    }
+  }
+}
+
+void Pi::write_lengths(const Inputs& on_host, int views, int tokens) const {
+  const int seen = views * dims_.vision.tokens() + tokens;
+  const int leading = suffix_->leading_rows();
+  const auto behind_prompt = on_host.tokens.as<int>() + tokens;
+  std::fill(behind_prompt, on_host.tokens.as<int>() + on_host.tokens.shape[0], 0);
+  std::fill_n(on_host.prefix_visible.as<int>(), max_prefix_rows(), seen);
+  for (int row = 0; row < suffix_rows(); ++row) {
+    on_host.positions.as<int>()[row] = seen + row;
+    on_host.suffix_visible.as<int>()[row] = seen + (row < leading ? leading : suffix_rows());
+  }
 }
 
 void Pi::see(const Stream& s, int views, const Probe& probe) const {
   const int tokens = dims_.vision.tokens();
-  vision_.run(s, inputs_.pixels.rows(0, views), a_.embed.rows(0, views * tokens));
+  const Gemma::Input out = prefix_.input(0, 0, views * tokens);
+  vision_.run(s, a_.pixels.rows(0, views), out.x, out.next);
   for (int view = 0; view < views; ++view) {
-    report(probe, "vision." + std::to_string(view), a_.embed.rows(view * tokens, tokens));
+    report(probe, "vision." + std::to_string(view), out.x.rows(view * tokens, tokens));
   }
 }
 
-void Pi::read_prompt(const Stream& s, int views, int tokens, const Probe& probe) {
+void Pi::read_prompt(const Stream& s, int views, int rows, const Probe& probe, int reported) {
   const int image_rows = views * dims_.vision.tokens();
-  const int rows = image_rows + tokens;
-  const Tensor embed = a_.embed.rows(0, rows);
-  const Tensor out = plan_.prefix_output ? a_.prefix_out.rows(0, rows) : Tensor{};
+  const int text_rows = rows - image_rows;
+  if (text_rows > 0) {
+    const Gemma::Input out = prefix_.input(0, image_rows, text_rows);
+    ops::embedding(s, inputs_.tokens.rows(0, text_rows), weights_.embedding,
+                   std::sqrt(float(dims_.prefix.width)), out.next, out.x);
+  }
+  report(probe, "prefix.embs", prefix_.input(0, 0, rows).x.rows(0, reported));
 
-  ops::embedding(s, inputs_.tokens.rows(0, tokens), weights_.embedding,
-                 std::sqrt(float(dims_.prefix.width)), embed.rows(image_rows, tokens));
-  report(probe, "prefix.embs", embed);
-
-  prefix_.run(s, embed, a_.positions.rows(0, rows), a_.rope_table, {}, 0, {}, cache_, out);
+  prefix_.run(s, 0, 0, a_.counting.rows(0, rows), a_.rope_table,
+              inputs_.prefix_visible.rows(0, rows), cache_);
   for (int layer = 0; layer < dims_.prefix.layers; ++layer) {
     const std::string stage = "kv." + std::to_string(layer);
-    report(probe, stage + ".k", cache_.k[std::size_t(layer)].rows(0, rows));
-    report(probe, stage + ".v", cache_.v[std::size_t(layer)].rows(0, rows));
+    report(probe, stage + ".k", cache_.k[std::size_t(layer)].rows(0, reported));
+    report(probe, stage + ".v", cache_.v[std::size_t(layer)].rows(0, reported));
   }
-  if (out) report(probe, "prefix.out", out);
-
-  suffix_->embed_state(s, inputs_.state, a_.suffix_in);
-  cached_ = rows;
-  const int leading = suffix_->leading_rows();
-  for (int row = 0; row < suffix_rows(); ++row) {
-    a_.visible.as<int>()[row] = rows + (row < leading ? leading : suffix_rows());
-  }
+  if (!plan_.prefix_output) return;
+  prefix_.final_norm(s, 0, 0, a_.prefix_out.rows(0, rows));
+  report(probe, "prefix.out", a_.prefix_out.rows(0, reported));
 }
 
 void Pi::step(const Stream& s, int step, const Probe& probe) {
+  // The leading rows see no action: their keys and values are the same at every step.
   const int leading = suffix_->leading_rows();
+  const int first = step == 0 || probe ? 0 : leading;
+  const int rows = suffix_rows() - first;
   const Tensor x = inputs_.x;
-  const float dt = -1.0f / float(steps());
 
-  suffix_->embed(s, step, x, a_.suffix_in);
-  report(probe, at_step(step, "suffix_in"), a_.suffix_in);
+  if (first < leading) suffix_->embed_state(s, inputs_.state, expert_.input(step, 0, leading));
+  suffix_->embed(s, step, x, expert_.input(step, leading, plan_.actions));
+  report(probe, at_step(step, "suffix_in"), expert_.input(step, 0, suffix_rows()).x);
   if (suffix_->condition(step)) report(probe, at_step(step, "cond"), suffix_->condition(step));
 
-  expert_.run(s, a_.suffix_in, a_.positions.rows(cached_, suffix_rows()), a_.rope_table,
-              suffix_->modulations(step), cached_, a_.visible, cache_, a_.suffix_out);
-  report(probe, at_step(step, "suffix_out"), a_.suffix_out);
+  expert_.run(s, step, first, inputs_.positions.rows(first, rows), a_.rope_table,
+              inputs_.suffix_visible.rows(first, rows), cache_);
+  if (probe) report_step(s, step, probe);
 
-  ops::gemm(s, a_.suffix_out.rows(leading, plan_.actions), weights_.out_weight,
-            {.bias = weights_.out_bias}, a_.velocity);
+  const Gemma::Hidden hidden = expert_.hidden(leading, plan_.actions);
+  ops::gemm(s, hidden.scaled, weights_.out_weight,
+            {.norm = hidden.norm,
+             .bias = a_.velocity_bias.rows(step, 1).reshaped({dims_.max_action_dim}),
+             .gate = a_.dt,
+             .residual = x},
+            x);
+}
+
+void Pi::report_step(const Stream& s, int step, const Probe& probe) const {
+  const int leading = suffix_->leading_rows();
+  expert_.final_norm(s, step, 0, a_.suffix_out);
+  report(probe, at_step(step, "suffix_out"), a_.suffix_out);
+  const Gemma::Hidden hidden = expert_.hidden(leading, plan_.actions);
+  ops::gemm(s, hidden.scaled, weights_.out_weight,
+            {.norm = hidden.norm,
+             .bias = a_.velocity_bias.rows(step, 1).reshaped({dims_.max_action_dim})},
+            a_.velocity);
   report(probe, at_step(step, "v"), a_.velocity);
-  ops::euler_step(s, x, a_.velocity, dt);
 }
 
 bool Pi::is_unused(const PiDims& dims, bool prefix_output, const std::string& name) {

@@ -20,6 +20,8 @@ struct PiPlan {
   int max_tokens = 200;             // of the prompt
   int actions = 50;                 // rows of a chunk
   DType activations = DType::kF32;  // of the Gemma towers; residual streams are f32
+  DType vision = DType::kF32;       // of the vision tower
+  int row_step = 1;                 // the prefix is computed in a multiple of this many rows
   bool prefix_output = false;       // also compute the prefix's last hidden rows, for verification
   TimePeriods periods;
   std::vector<float> times;  // of the denoising steps, from 1 towards 0
@@ -31,34 +33,52 @@ struct PiPlan {
 ///   cache    = keys and values of the prefix over embed
 ///   x        = noise; for each step: v = out_proj(expert(suffix(x, t), cache)); x += dt v
 ///
-/// Views and tokens that are not there are not computed: every row is valid.
+/// Views that are not there are not computed. The numbers of views and of prefix rows decide which
+/// ops run; everything else about an inference is in the inputs, so that a recorded sequence of
+/// ops serves every prompt that rounds up to as many rows.
 class Pi {
  public:
   /// The buffers that an inference reads, at fixed addresses.
   struct Inputs {
-    Tensor pixels;  // [max_views, 3, image_size, image_size]  f32
-    Tensor tokens;  // [max_tokens]                            i32
-    Tensor state;   // [1, max_state_dim]                      f32, Pi0 only
-    Tensor x;       // [actions, max_action_dim]               f32: noise in, actions out
+    Tensor tokens;          // [max_prefix_rows]      i32; 0 behind the prompt
+    Tensor state;           // [1, max_state_dim]     f32, Pi0 only
+    Tensor x;               // [actions, max_action_dim]  f32: noise in, actions out
+    Tensor positions;       // [suffix rows]          i32
+    Tensor prefix_visible;  // [max_prefix_rows]      i32
+    Tensor suffix_visible;  // [suffix rows]          i32
   };
 
   Pi(const PiDims&, PiPlan);
 
   void declare(WeightList&);
-  void allocate(Arena&);
+
+  /// Takes the inputs alone from an arena: one on the host mirrors the one that the ops read.
+  Inputs allocate_inputs(Arena&) const;
+
+  void allocate(Arena&, const Inputs&);
 
   /// Makes the tables, once the weights are there.
   void prepare(const Stream&);
 
-  /// Runs the vision tower over the first `views` views.
+  /// Writes what follows from the numbers of views and prompt tokens into inputs on the host:
+  /// positions, what rows see, and the padding of the tokens.
+  void write_lengths(const Inputs& on_host, int views, int tokens) const;
+
+  /// Prefix rows that are computed for so many views and tokens.
+  int prefix_rows(int views, int tokens) const;
+  int max_prefix_rows() const { return prefix_rows(plan_.max_views, plan_.max_tokens); }
+
+  /// Runs the vision tower over the first `views` views of pixels().
   void see(const Stream&, int views, const Probe& = {}) const;
 
-  /// Fills the cache from the views and the first `tokens` tokens, and embeds the state.
-  void read_prompt(const Stream&, int views, int tokens, const Probe& = {});
+  /// Fills the cache from the views and the tokens, in prefix_rows() rows. The probe sees the
+  /// first `reported` of them.
+  void read_prompt(const Stream&, int views, int prefix_rows, const Probe& = {}, int reported = 0);
 
-  /// One denoising step: x += dt v(x, times[step]).
+  /// One denoising step: x += dt v(x, times[step]). The first also embeds the state.
   void step(const Stream&, int step, const Probe& = {});
 
+  Tensor pixels() const { return a_.pixels; }  // [max_views, 3, image_size, image_size] f32
   const Inputs& inputs() const { return inputs_; }
   int steps() const { return int(plan_.times.size()); }
 
@@ -71,18 +91,18 @@ class Pi {
     Tensor out_weight, out_bias;  // action_out_proj
   };
   struct Activations {
-    Tensor embed;       // [prefix rows, width]
-    Tensor prefix_out;  // [prefix rows, width], with prefix_output
-    Tensor positions;   // [prefix rows + suffix rows] i32: 0, 1, 2, ...
-    Tensor visible;     // [suffix rows] i32
-    Tensor suffix_in;   // [suffix rows, expert width]
-    Tensor suffix_out;  // [suffix rows, expert width]
-    Tensor velocity;    // [actions, max_action_dim] f32
-    Tensor rope_table;  // [positions, head_dim] f32
+    Tensor pixels;         // [max_views, 3, image_size, image_size] f32
+    Tensor prefix_out;     // [prefix rows, width], with prefix_output
+    Tensor counting;       // [prefix rows] i32: 0, 1, 2, ..., the prefix's positions
+    Tensor suffix_out;     // [suffix rows, expert width] f32, for verification
+    Tensor velocity;       // [actions, max_action_dim] f32, for verification
+    Tensor velocity_bias;  // [steps, max_action_dim] f32  out_bias, with the final norm's shift
+    Tensor dt;             // [max_action_dim] f32
+    Tensor rope_table;     // [positions, head_dim] f32
   };
 
-  int max_prefix_rows() const;
   int suffix_rows() const;
+  void report_step(const Stream&, int step, const Probe&) const;
 
   PiDims dims_;
   PiPlan plan_;
@@ -94,7 +114,6 @@ class Pi {
   Inputs inputs_;
   Activations a_;
   KvCache cache_;
-  int cached_ = 0;  // prefix rows in the cache
 };
 
 }  // namespace saccade::models

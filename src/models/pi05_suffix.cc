@@ -6,8 +6,8 @@
 //
 // Condition and modulations depend only on the time and the weights, so they are tables.
 
+#include "models/constants.h"
 #include "models/suffix.h"
-#include "saccade/ops/flow.h"
 #include "saccade/ops/gemm.h"
 
 namespace saccade::models {
@@ -35,41 +35,40 @@ class Pi05Suffix : public Suffix {
     }
   }
 
-  void allocate(Arena& arena, int, int steps) override {
+  void allocate(Arena& arena, int, int steps, DType) override {
     const int width = dims_.expert.width;
+    const Shape table{int(dense_.size()), steps, width};
     time_ = arena.allocate({steps, width}, DType::kF32);
     hidden_ = arena.allocate({steps, width}, DType::kF32);
     condition_ = arena.allocate({steps, width}, DType::kF32);
-    modulations_ = arena.allocate({steps, int(dense_.size()), 3 * width}, DType::kF32);
+    ones_ = arena.allocate({steps, width}, DType::kF32);
+    tables_.scale = arena.allocate(table, DType::kF32);
+    tables_.shift = arena.allocate(table, DType::kF32);
+    tables_.gate = arena.allocate(table, DType::kF32);
   }
 
   void prepare(const Stream& s, std::span<const float> times, TimePeriods periods) override {
     const ops::Activation silu = ops::Activation::kSilu;
-    for (std::size_t i = 0; i < times.size(); ++i) {
-      ops::time_embedding(times[i], periods.min, periods.max,
-                          time_.rows(int(i), 1).reshaped({dims_.expert.width}));
-    }
+    upload_time_embeddings(s, times, periods, time_);
+    upload_constant(s, 1, ones_);
     ops::gemm(s, time_, time_in_.weight, {.bias = time_in_.bias, .activation = silu}, hidden_);
     ops::gemm(s, hidden_, time_out_.weight, {.bias = time_out_.bias, .activation = silu},
               condition_);
-    for (std::size_t i = 0; i < times.size(); ++i) {
-      for (std::size_t n = 0; n < dense_.size(); ++n) {
-        ops::gemm(s, condition(int(i)), dense_[n].weight, {.bias = dense_[n].bias},
-                  modulations(int(i)).rows(int(n), 1));
-      }
+    for (std::size_t n = 0; n < dense_.size(); ++n) {
+      modulate(s, int(n), 0, ones_, tables_.scale);
+      modulate(s, int(n), 1, {}, tables_.shift);
+      modulate(s, int(n), 2, {}, tables_.gate);
     }
   }
 
   int leading_rows() const override { return 0; }
-  void embed_state(const Stream&, Tensor, Tensor) const override {}
+  void embed_state(const Stream&, Tensor, const Gemma::Input&) const override {}
 
-  void embed(const Stream& s, int, Tensor x, Tensor out) const override {
-    ops::gemm(s, x, action_in_.weight, {.bias = action_in_.bias}, out);
+  void embed(const Stream& s, int, Tensor x, const Gemma::Input& out) const override {
+    ops::gemm(s, x, action_in_.weight, {.bias = action_in_.bias, .next = out.next}, out.x);
   }
 
-  Tensor modulations(int step) const override {
-    return modulations_.rows(step, 1).reshaped({modulations_.shape[1], modulations_.shape[2]});
-  }
+  NormTables norm_tables() const override { return tables_; }
 
   Tensor condition(int step) const override { return condition_.rows(step, 1); }
 
@@ -78,6 +77,15 @@ class Pi05Suffix : public Suffix {
     Tensor weight, bias;
   };
 
+  /// The n-th norm's part of the modulation, at every step.
+  void modulate(const Stream& s, int n, int part, Tensor added, Tensor tables) const {
+    const Linear& dense = dense_[std::size_t(n)];
+    const int width = dims_.expert.width;
+    ops::gemm(s, condition_, dense.weight.rows(part * width, width),
+              {.bias = dense.bias.rows(part * width, width), .residual = added},
+              tables.rows(n, 1).reshaped(condition_.shape));
+  }
+
   PiDims dims_;
   std::vector<std::string> dense_names_;
   Linear action_in_, time_in_, time_out_;
@@ -85,7 +93,8 @@ class Pi05Suffix : public Suffix {
   Tensor time_;                // [steps, width]
   Tensor hidden_;              // [steps, width]
   Tensor condition_;           // [steps, width]
-  Tensor modulations_;         // [steps, 2 layers + 1, 3 width]
+  Tensor ones_;                // [steps, width]
+  NormTables tables_;
 };
 
 }  // namespace

@@ -23,7 +23,7 @@ Siglip::Siglip(const SiglipDims& dims, int projected_width)
 void Siglip::declare(WeightList& list) {
   const int width = dims_.width;
   const std::string& root = names::kVision;
-  list.stored(weights_.patch_weight,
+  list.vision(weights_.patch_weight,
               {{root + "embeddings.patch_embedding.weight", {width, 3, dims_.patch, dims_.patch}}});
   list.vector(weights_.patch_bias, {{root + "embeddings.patch_embedding.bias", {width}}});
   list.vector(weights_.position,
@@ -36,39 +36,39 @@ void Siglip::declare(WeightList& list) {
     };
     vector(layer.norm1_weight, "layer_norm1.weight", width);
     vector(layer.norm1_bias, "layer_norm1.bias", width);
-    list.stored(layer.qkv_weight, {{at + "self_attn.q_proj.weight", {width, width}},
+    list.vision(layer.qkv_weight, {{at + "self_attn.q_proj.weight", {width, width}},
                                    {at + "self_attn.k_proj.weight", {width, width}},
                                    {at + "self_attn.v_proj.weight", {width, width}}});
     list.vector(layer.qkv_bias, {{at + "self_attn.q_proj.bias", {width}},
                                  {at + "self_attn.k_proj.bias", {width}},
                                  {at + "self_attn.v_proj.bias", {width}}});
-    list.stored(layer.out_weight, {{at + "self_attn.out_proj.weight", {width, width}}});
+    list.vision(layer.out_weight, {{at + "self_attn.out_proj.weight", {width, width}}});
     vector(layer.out_bias, "self_attn.out_proj.bias", width);
     vector(layer.norm2_weight, "layer_norm2.weight", width);
     vector(layer.norm2_bias, "layer_norm2.bias", width);
-    list.stored(layer.fc1_weight, {{at + "mlp.fc1.weight", {dims_.mlp, width}}});
+    list.vision(layer.fc1_weight, {{at + "mlp.fc1.weight", {dims_.mlp, width}}});
     vector(layer.fc1_bias, "mlp.fc1.bias", dims_.mlp);
-    list.stored(layer.fc2_weight, {{at + "mlp.fc2.weight", {width, dims_.mlp}}});
+    list.vision(layer.fc2_weight, {{at + "mlp.fc2.weight", {width, dims_.mlp}}});
     vector(layer.fc2_bias, "mlp.fc2.bias", width);
   }
   list.vector(weights_.post_norm_weight, {{root + "post_layernorm.weight", {width}}});
   list.vector(weights_.post_norm_bias, {{root + "post_layernorm.bias", {width}}});
-  list.stored(weights_.projector_weight,
+  list.vision(weights_.projector_weight,
               {{names::kProjector + "weight", {projected_width_, width}}});
   list.vector(weights_.projector_bias, {{names::kProjector + "bias", {projected_width_}}});
 }
 
-void Siglip::allocate(Arena& arena, int views) {
+void Siglip::allocate(Arena& arena, int views, DType type) {
   const int rows = views * dims_.tokens();
-  a_.patches = arena.allocate({views, dims_.tokens(), 3 * dims_.patch * dims_.patch}, DType::kF32);
+  a_.patches = arena.allocate({views, dims_.tokens(), 3 * dims_.patch * dims_.patch}, type);
   a_.x = arena.allocate({rows, dims_.width}, DType::kF32);
-  a_.y = arena.allocate({rows, dims_.width}, DType::kF32);
-  a_.qkv = arena.allocate({rows, 3 * dims_.width}, DType::kF32);
-  a_.attended = arena.allocate({rows, dims_.width}, DType::kF32);
-  a_.hidden = arena.allocate({rows, dims_.mlp}, DType::kF32);
+  a_.y = arena.allocate({rows, dims_.width}, type);
+  a_.qkv = arena.allocate({rows, 3 * dims_.width}, type);
+  a_.attended = arena.allocate({rows, dims_.width}, type);
+  a_.hidden = arena.allocate({rows, dims_.mlp}, type);
 }
 
-void Siglip::run(const Stream& s, Tensor pixels, Tensor out) const {
+void Siglip::run(const Stream& s, Tensor pixels, Tensor out, const ops::NormOutputs& next) const {
   const int views = pixels.shape[0];
   const int tokens = dims_.tokens();
   const int rows = views * tokens;
@@ -93,7 +93,7 @@ void Siglip::run(const Stream& s, Tensor pixels, Tensor out) const {
     ops::gemm(s, hidden, l.fc2_weight, {.bias = l.fc2_bias, .residual = x}, x);
   }
   ops::layer_norm(s, x, weights_.post_norm_weight, weights_.post_norm_bias, kEps, y);
-  ops::gemm(s, y, weights_.projector_weight, {.bias = weights_.projector_bias}, out);
+  ops::gemm(s, y, weights_.projector_weight, {.bias = weights_.projector_bias, .next = next}, out);
 }
 
 }  // namespace saccade::models

@@ -5,12 +5,13 @@
 #include "core/arena.h"
 #include "models/dims.h"
 #include "models/weights.h"
+#include "saccade/ops/norm.h"
 #include "saccade/stream.h"
 
 namespace saccade::models {
 
-/// The SigLIP vision tower and PaliGemma's projector: pixels to prefix tokens. Runs in f32 in every
-/// precision, as LeRobot's bfloat16 policies do, with the weights as the checkpoint stores them.
+/// The SigLIP vision tower and PaliGemma's projector: pixels to prefix tokens. Its activations are
+/// f32, or f16, whose rounding error is an eighth of bf16's; the residual stream is f32.
 class Siglip {
  public:
   Siglip(const SiglipDims&, int projected_width);
@@ -18,13 +19,14 @@ class Siglip {
   void declare(WeightList&);
 
   /// Takes every buffer for up to `views` frames from the arena.
-  void allocate(Arena&, int views);
+  void allocate(Arena&, int views, DType activations);
 
   /// out = projector(post_layernorm(encoder(pixels)))
   ///
   ///   pixels  [views, 3, image_size, image_size]  f32 in [-1, 1]
   ///   out     [views tokens, projected_width]             f32
-  void run(const Stream&, Tensor pixels, Tensor out) const;
+  ///   next    what the norm that follows needs of out
+  void run(const Stream&, Tensor pixels, Tensor out, const ops::NormOutputs& next) const;
 
  private:
   struct Layer {
@@ -43,7 +45,7 @@ class Siglip {
   };
   struct Activations {  // rows = views * tokens
     Tensor patches;     // [views, tokens, 3 patch patch]
-    Tensor x;           // [rows, width]  residual stream
+    Tensor x;           // [rows, width]  residual stream, f32
     Tensor y;           // [rows, width]  normed
     Tensor qkv;         // [rows, 3 width]
     Tensor attended;    // [rows, width]

@@ -11,6 +11,7 @@ namespace saccade::models {
 enum class WeightType : std::uint8_t {
   kMatrix,  // in the policy's precision: bf16, or as the checkpoint stores it
   kStored,  // f32 or bf16 as the checkpoint stores it, in every precision
+  kVision,  // f16 where the vision tower runs in f16, else as kStored
   kVector,  // f32
 };
 
@@ -35,6 +36,9 @@ struct WeightSlot {
   Lifetime lifetime = Lifetime::kPolicy;
   float added = 0;  // to every element, in f32: 1 for Gemma's (1 + w)
   std::vector<WeightPiece> pieces;
+
+  /// Of the target: the pieces stacked.
+  Shape shape() const;
 };
 
 /// The tensors that a model needs. Loading, checking and printing share this one list.
@@ -47,6 +51,9 @@ struct WeightList {
   void stored(Tensor& target, std::vector<WeightPiece> pieces,
               Lifetime lifetime = Lifetime::kPolicy) {
     slots.push_back({&target, WeightType::kStored, lifetime, 0, std::move(pieces)});
+  }
+  void vision(Tensor& target, std::vector<WeightPiece> pieces) {
+    slots.push_back({&target, WeightType::kVision, Lifetime::kPolicy, 0, std::move(pieces)});
   }
   void vector(Tensor& target, std::vector<WeightPiece> pieces, float added = 0) {
     slots.push_back({&target, WeightType::kVector, Lifetime::kPolicy, added, std::move(pieces)});

@@ -38,10 +38,10 @@ void check_type(std::string_view op, Named operand, DType wanted) {
                 ", got ", name_of(operand.tensor.dtype));
 }
 
-void check_f32_or_bf16(std::string_view op, Named operand) {
+void check_floating(std::string_view op, Named operand) {
   const DType type = operand.tensor.dtype;
-  SACCADE_CHECK(type == DType::kF32 || type == DType::kBf16, op, operand.name,
-                " must be f32 or bf16, got ", name_of(type));
+  SACCADE_CHECK(type == DType::kF32 || type == DType::kBf16 || type == DType::kF16, op,
+                operand.name, " must be f32, bf16 or f16, got ", name_of(type));
 }
 
 void check_apart(std::string_view op, Named operand, Named other) {
@@ -54,10 +54,6 @@ void check_same_or_apart(std::string_view op, Named operand, Named other) {
       operand.tensor.data == other.tensor.data && operand.tensor.bytes() == other.tensor.bytes();
   SACCADE_CHECK(same || !overlap(operand.tensor, other.tensor), op, operand.name, " must be ",
                 other.name, " or not overlap it");
-}
-
-void check_has_kernel(std::string_view op, const Stream& stream) {
-  SACCADE_CHECK(stream.device == Device::kCpu, op, "has no CUDA kernel");
 }
 
 }  // namespace saccade::ops::detail

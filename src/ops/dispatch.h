@@ -23,15 +23,13 @@ void check_optional(std::string_view op, const Stream&, std::initializer_list<Na
 
 void check_shape(std::string_view op, Named, const Shape& wanted);
 void check_type(std::string_view op, Named, DType wanted);
-void check_f32_or_bf16(std::string_view op, Named);
+/// f32, bf16 or f16.
+void check_floating(std::string_view op, Named);
 
 /// The two share no byte.
 void check_apart(std::string_view op, Named, Named other);
 
 /// The two are one tensor or share no byte: what an elementwise op can update in place.
 void check_same_or_apart(std::string_view op, Named, Named other);
-
-/// For ops that only have a CPU implementation.
-void check_has_kernel(std::string_view op, const Stream&);
 
 }  // namespace saccade::ops::detail

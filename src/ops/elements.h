@@ -3,32 +3,47 @@
 #include <cstdint>
 
 #include "core/bf16.h"
+#include "core/f16.h"
 #include "saccade/tensor.h"
 
-// f32 arithmetic on elements whose type, f32 or bf16, is known at run time only.
+// f32 arithmetic on elements whose type, f32, bf16 or f16, is known at run time only.
 namespace saccade::ops::detail {
 
 inline float load(const void* data, DType dtype, std::int64_t index) {
   if (dtype == DType::kF32) return static_cast<const float*>(data)[index];
+  if (dtype == DType::kF16) return to_float(static_cast<const f16*>(data)[index]);
   return to_float(static_cast<const bf16*>(data)[index]);
 }
 
 inline void store(void* data, DType dtype, std::int64_t index, float value) {
   if (dtype == DType::kF32) {
     static_cast<float*>(data)[index] = value;
+  } else if (dtype == DType::kF16) {
+    static_cast<f16*>(data)[index] = from_float<f16>(value);
   } else {
     static_cast<bf16*>(data)[index] = from_float<bf16>(value);
   }
 }
 
-/// Calls f.operator()<A, B>() with the element types of two operands, each f32 or bf16.
+/// Calls f.operator()<T>() with the element type of an operand.
+template <typename F>
+void visit_type(DType dtype, F f) {
+  switch (dtype) {
+    case DType::kBf16:
+      return f.template operator()<bf16>();
+    case DType::kF16:
+      return f.template operator()<f16>();
+    default:
+      return f.template operator()<float>();
+  }
+}
+
+/// Calls f.operator()<A, B>() with the element types of two operands.
 template <typename F>
 void visit_types(DType a, DType b, F f) {
-  if (a == DType::kF32) {
-    b == DType::kF32 ? f.template operator()<float, float>() : f.template operator()<float, bf16>();
-  } else {
-    b == DType::kF32 ? f.template operator()<bf16, float>() : f.template operator()<bf16, bf16>();
-  }
+  visit_type(a, [&]<typename A>() {
+    visit_type(b, [&]<typename B>() { f.template operator()<A, B>(); });
+  });
 }
 
 /// A matrix inside a larger one: `stride` elements from row to row.
@@ -53,11 +68,13 @@ inline F32View as_f32(const View& block, int rows, int columns, float* scratch) 
   if (block.dtype == DType::kF32) {
     return {static_cast<const float*>(block.data), int(block.stride)};
   }
-  for (int row = 0; row < rows; ++row) {
-    const bf16* from = static_cast<const bf16*>(block.data) + row * block.stride;
-    float* to = scratch + std::int64_t(row) * columns;
-    for (int i = 0; i < columns; ++i) to[i] = to_float(from[i]);
-  }
+  visit_type(block.dtype, [&]<typename T>() {
+    for (int row = 0; row < rows; ++row) {
+      const T* from = static_cast<const T*>(block.data) + row * block.stride;
+      float* to = scratch + std::int64_t(row) * columns;
+      for (int i = 0; i < columns; ++i) to[i] = to_float(from[i]);
+    }
+  });
   return {scratch, columns};
 }
 

@@ -1,7 +1,12 @@
 #include "runtime/engine.h"
 
+#include <cmath>
+#include <cstdlib>
+
 #include "core/check.h"
+#include "cuda/device.h"
 #include "runtime/features.h"
+#include "saccade/ops/sample.h"
 
 namespace saccade {
 
@@ -19,10 +24,129 @@ int max_prompt_tokens(const io::PolicyConfig& config, Model model) {
   return config.max_prompt_tokens.value_or(model == Model::kPi0 ? 48 : 200);
 }
 
+namespace {
+
+DType matrix_type(Precision precision) {
+  return precision == Precision::kF32 ? DType::kF32 : DType::kBf16;
+}
+
+/// On a GPU, SigLIP in f32 would take longer than everything else.
+DType vision_type(const EngineOptions& options) {
+  const bool half =
+      options.precision == Precision::kBf16 && options.stream->device == Device::kCuda;
+  return half ? DType::kF16 : DType::kF32;
+}
+
+void add_model(Blueprint& blueprint, const io::PolicyConfig& config,
+               const EngineOptions& options) {
+  constexpr int kRowsOnCuda = 64;  // fewer shapes to record, and the tiles would be padded anyway
+  models::PiPlan plan;
+  plan.max_views = options.max_views;
+  plan.max_tokens = max_prompt_tokens(config, blueprint.model);
+  plan.actions = config.chunk;
+  plan.activations = matrix_type(options.precision);
+  plan.vision = vision_type(options);
+  plan.row_step = options.stream->device == Device::kCuda ? kRowsOnCuda : 1;
+  plan.prefix_output = options.prefix_output;
+  plan.periods = {config.min_period, config.max_period};
+  plan.times = options.times.empty() ? flow_times(config.mode, config.steps) : options.times;
+  blueprint.pi = std::make_unique<models::Pi>(blueprint.dims, plan);
+  blueprint.pi->declare(blueprint.weights);
+}
+
+/// Types for weights that no checkpoint stores.
+void place_random_weights(const Blueprint& blueprint, const EngineOptions& options, Arena& policy,
+                          Arena& load_only) {
+  for (const models::WeightSlot& slot : blueprint.weights.slots) {
+    DType type = DType::kF32;
+    if (slot.type == models::WeightType::kMatrix) type = matrix_type(options.precision);
+    if (slot.type == models::WeightType::kVision) type = vision_type(options);
+    Arena& arena = slot.lifetime == models::Lifetime::kPolicy ? policy : load_only;
+    *slot.target = arena.allocate(slot.shape(), type);
+  }
+}
+
+void place(const Blueprint& blueprint, const EngineOptions& options, Arena& policy,
+           Arena& load_only) {
+  if (!blueprint.source) return place_random_weights(blueprint, options, policy, load_only);
+  place_weights(*blueprint.source, blueprint.weights, weight_types(options), policy, load_only);
+}
+
+/// Normal values of the deviation that keeps activations of order one; norms' weights near one.
+std::uint64_t fill_with_random_weights(const models::WeightList& list, const Stream& stream) {
+  std::uint64_t parameters = 0;
+  for (std::size_t i = 0; i < list.slots.size(); ++i) {
+    const Tensor& target = *list.slots[i].target;
+    const Shape& shape = target.shape;
+    const auto fan_in = shape.rank() == 1 ? 64 : shape.size() / shape[0];
+    ops::normal_noise(stream, i, list.slots[i].added, 1 / std::sqrt(float(fan_in)), target);
+    parameters += std::uint64_t(shape.size());
+  }
+  return parameters;
+}
+
+Arena allocate_on(const Stream& stream, std::size_t bytes) {
+  if (stream.device == Device::kCpu) return Arena(bytes);
+  return Arena(cuda::allocate(bytes), bytes, Device::kCuda);
+}
+
+struct Sizes {
+  std::size_t weights;
+  std::size_t load_only;
+  std::size_t buffers;
+  std::size_t inputs;
+};
+
+Sizes measure(const Blueprint& blueprint, const EngineOptions& options) {
+  Arena weights = Arena::measuring();
+  Arena load_only = Arena::measuring();
+  Arena buffers = Arena::measuring();
+  Arena inputs = Arena::measuring();
+  place(blueprint, options, weights, load_only);
+  blueprint.pi->allocate(buffers, blueprint.pi->allocate_inputs(inputs));
+  return {weights.used_bytes(), load_only.used_bytes(), buffers.used_bytes(),
+          inputs.used_bytes()};
+}
+
+/// Nothing is allocated that would not all fit.
+void require_memory(const Stream& stream, const Sizes& sizes) {
+  if (stream.device == Device::kCpu) return;
+  constexpr std::size_t kGraphs = std::size_t{128} << 20;  // the driver's own, for what is recorded
+  const std::size_t needed =
+      sizes.weights + sizes.load_only + sizes.buffers + sizes.inputs + kGraphs;
+  const cuda::DeviceInfo info = cuda::device_info();
+  if (needed <= info.free_bytes) return;
+  throw DeviceError("the policy needs " + std::to_string(needed >> 20) + " MiB of GPU memory, " +
+                    std::to_string(info.free_bytes >> 20) + " MiB of " +
+                    std::to_string(info.memory_bytes >> 20) + " are free on " + info.name);
+}
+
+}  // namespace
+
+std::shared_ptr<const Stream> open_stream(std::optional<Device> wanted) {
+  const Device device =
+      wanted.value_or(cuda::device_is_there() ? Device::kCuda : Device::kCpu);
+  if (device == Device::kCpu) return std::make_shared<const Stream>();
+  const char* limit = std::getenv("SACCADE_ARCH");
+  return cuda::open_stream(limit == nullptr ? 0 : std::atoi(limit));
+}
+
+Precision precision_on(const Stream& stream, std::optional<Precision> wanted) {
+  return wanted.value_or(stream.device == Device::kCuda ? Precision::kBf16 : Precision::kF32);
+}
+
+WeightTypes weight_types(const EngineOptions& options) {
+  WeightTypes types;
+  if (options.precision == Precision::kBf16) types.matrix = DType::kBf16;
+  if (vision_type(options) == DType::kF16) types.vision = DType::kF16;
+  return types;
+}
+
 Blueprint make_blueprint(const io::CheckpointFiles& files, const io::PolicyConfig& config,
                          const EngineOptions& options) {
   const std::string name = files.weights.string();
   Blueprint blueprint;
+  blueprint.source_name = name;
   blueprint.source =
       files.layout == "orbax" ? io::open_orbax(files.weights) : io::open_safetensors(files.weights);
   const models::TensorShapes shapes = shapes_of(*blueprint.source);
@@ -36,46 +160,61 @@ Blueprint make_blueprint(const io::CheckpointFiles& files, const io::PolicyConfi
   SACCADE_CHECK(!config.image_size || *config.image_size == image_size, "load",
                 files.config.string(), " says images of ", config.image_size.value_or(0),
                 " pixels, the position table of ", name, " is made for ", image_size);
-
-  models::PiPlan plan;
-  plan.max_views = options.max_views;
-  plan.max_tokens = max_prompt_tokens(config, blueprint.model);
-  plan.actions = config.chunk;
-  plan.activations = options.precision == Precision::kF32 ? DType::kF32 : DType::kBf16;
-  plan.prefix_output = options.prefix_output;
-  plan.periods = {config.min_period, config.max_period};
-  plan.times = options.times.empty() ? flow_times(config.mode, config.steps) : options.times;
-  blueprint.pi = std::make_unique<models::Pi>(blueprint.dims, plan);
-  blueprint.pi->declare(blueprint.weights);
   blueprint.is_unused = [dims = blueprint.dims,
                          prefix_output = options.prefix_output](const std::string& tensor) {
     return models::Pi::is_unused(dims, prefix_output, tensor);
   };
+  add_model(blueprint, config, options);
   return blueprint;
 }
 
-LoadedWeights load_weights(const Blueprint& blueprint, const io::CheckpointFiles& files,
-                           const EngineOptions& options) {
-  return load_weights(*blueprint.source, blueprint.weights, blueprint.is_unused, options.precision,
-                      files.weights.string(), name_of(blueprint.model), options.progress);
+Blueprint make_synthetic_blueprint(Model model, const io::PolicyConfig& config,
+                                   const EngineOptions& options) {
+  Blueprint blueprint;
+  blueprint.model = model;
+  blueprint.dims.model = model;
+  if (model == Model::kPi05) blueprint.dims.max_state_dim = 0;
+  add_model(blueprint, config, options);
+  return blueprint;
 }
 
-Engine make_engine(Blueprint blueprint, const io::CheckpointFiles& files,
-                   const io::PolicyConfig& config, const EngineOptions& options) {
+Engine make_engine(Blueprint blueprint, const io::PolicyConfig& config,
+                   const EngineOptions& options) {
+  if (blueprint.source) {
+    require_weights(*blueprint.source, blueprint.weights, blueprint.is_unused,
+                    blueprint.source_name, name_of(blueprint.model));
+  }
+  const Sizes sizes = measure(blueprint, options);
+  const Stream& stream = *options.stream;
+  require_memory(stream, sizes);
+
   Engine engine;
+  engine.stream_owner = options.stream;
+  engine.stream = stream;
   engine.model = blueprint.model;
   engine.dims = blueprint.dims;
   engine.max_prompt_tokens = max_prompt_tokens(config, blueprint.model);
   engine.warnings = blueprint.warnings;
-  engine.weights = load_weights(blueprint, files, options);
-  engine.pi = std::move(blueprint.pi);
+  engine.weights = allocate_on(stream, sizes.weights);
+  Arena load_only = allocate_on(stream, sizes.load_only);
+  place(blueprint, options, engine.weights, load_only);
+  engine.parameters = blueprint.source
+                          ? read_weights(*blueprint.source, blueprint.weights, stream,
+                                         blueprint.source_name, options.progress)
+                          : fill_with_random_weights(blueprint.weights, stream);
 
-  Arena size = Arena::measuring();
-  engine.pi->allocate(size);
-  engine.activations = Arena(size.used_bytes());
-  engine.pi->allocate(engine.activations);
-  engine.pi->prepare(engine.stream);
-  engine.weights.load_only = Arena();
+  engine.pi = std::move(blueprint.pi);
+  engine.buffers = allocate_on(stream, sizes.buffers);
+  engine.inputs = allocate_on(stream, sizes.inputs);
+  const models::Pi::Inputs inputs = engine.pi->allocate_inputs(engine.inputs);
+  engine.pi->allocate(engine.buffers, inputs);
+  engine.host_inputs = inputs;
+  if (stream.device == Device::kCuda) {
+    engine.host_memory = Arena(cuda::allocate_pinned(sizes.inputs), sizes.inputs, Device::kCpu);
+    engine.host_inputs = engine.pi->allocate_inputs(engine.host_memory);
+  }
+  engine.pi->prepare(stream);
+  if (stream.device == Device::kCuda) cuda::synchronize(stream);  // load_only is freed here
   return engine;
 }
 
@@ -99,8 +238,10 @@ PolicyInfo describe(const io::CheckpointFiles& files, const io::PolicyConfig& co
   info.state_in_prompt = engine.model == Model::kPi05 && config.state_in_prompt.value_or(true);
   info.cameras = config.cameras;
   info.action_names = config.action_names;
-  info.parameters = engine.weights.parameters;
-  info.weight_bytes = engine.weights.policy.used_bytes();
+  info.device = engine.stream.device;
+  info.parameters = engine.parameters;
+  info.weight_bytes = engine.weights.used_bytes();
+  info.buffer_bytes = engine.buffers.used_bytes() + engine.inputs.used_bytes();
   info.warnings = config.warnings;
   info.warnings.insert(info.warnings.end(), engine.warnings.begin(), engine.warnings.end());
   return info;

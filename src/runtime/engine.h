@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@ namespace saccade {
 
 /// What the engine is built for, beside what the checkpoint says.
 struct EngineOptions {
+  std::shared_ptr<const Stream> stream = std::make_shared<const Stream>();
   Precision precision = Precision::kF32;
   int max_views = 3;
   bool prefix_output = false;
@@ -22,25 +24,40 @@ struct EngineOptions {
   Progress progress;
 };
 
-/// A model and the checkpoint it is read from, before any weight is.
+/// The stream of the device that the options ask for; without a wish, the GPU if one is there.
+/// SACCADE_ARCH=80 in the environment restricts a GPU to the portable kernels.
+std::shared_ptr<const Stream> open_stream(std::optional<Device> wanted);
+
+/// The precision that the options ask for, else what the device is best at.
+Precision precision_on(const Stream&, std::optional<Precision> wanted);
+
+/// A model before any weight is read.
 struct Blueprint {
-  std::unique_ptr<io::WeightSource> source;
   Model model = Model::kPi0;
   models::PiDims dims;
   std::unique_ptr<models::Pi> pi;
   models::WeightList weights;  // of pi
-  IsUnused is_unused;
   std::vector<std::string> warnings;
+
+  // The checkpoint; absent when the weights are to be random.
+  std::unique_ptr<io::WeightSource> source;
+  std::string source_name;
+  IsUnused is_unused;
 };
 
 /// A model with its weights and buffers, ready to run.
 struct Engine {
   Model model = Model::kPi0;
   models::PiDims dims;
+  std::shared_ptr<const Stream> stream_owner;
   Stream stream;
   std::unique_ptr<models::Pi> pi;
-  LoadedWeights weights;
-  Arena activations;
+  models::Pi::Inputs host_inputs;  // what pi->inputs() are filled from; the same on the CPU
+  Arena weights;
+  Arena buffers;      // everything else that the device works on
+  Arena inputs;       // pi->inputs(), contiguous
+  Arena host_memory;  // host_inputs, where that is other memory
+  std::uint64_t parameters = 0;
   int max_prompt_tokens = 0;
   std::vector<std::string> warnings;
 };
@@ -59,11 +76,13 @@ PolicyInfo describe(const io::CheckpointFiles&, const io::PolicyConfig&, const E
 Blueprint make_blueprint(const io::CheckpointFiles&, const io::PolicyConfig&,
                          const EngineOptions& = {});
 
-/// Packs the weights of a blueprint.
-LoadedWeights load_weights(const Blueprint&, const io::CheckpointFiles&, const EngineOptions&);
+/// A model of published dims whose weights are to be random.
+Blueprint make_synthetic_blueprint(Model, const io::PolicyConfig&, const EngineOptions&);
 
-/// Loads the weights of a blueprint, allocates its buffers and makes its tables.
-Engine make_engine(Blueprint, const io::CheckpointFiles&, const io::PolicyConfig&,
-                   const EngineOptions&);
+/// The types that weights are packed into.
+WeightTypes weight_types(const EngineOptions&);
+
+/// Asks for the memory, loads the weights of a blueprint and makes its tables.
+Engine make_engine(Blueprint, const io::PolicyConfig&, const EngineOptions&);
 
 }  // namespace saccade

@@ -89,13 +89,21 @@ std::vector<std::pair<std::string, std::uint32_t>> weight_digest(
     const std::filesystem::path& checkpoint, const LoadOptions& options) {
   const io::CheckpointFiles files = io::find_checkpoint(checkpoint);
   const io::PolicyConfig config = io::read_policy_config(files, options);
-  const EngineOptions engine_options{.precision = options.precision,
-                                     .max_views = 1,
-                                     .prefix_output = false,
-                                     .times = {},
-                                     .progress = options.progress};
+  EngineOptions engine_options;
+  engine_options.precision = precision_on(*engine_options.stream, options.precision);
+  engine_options.max_views = 1;
   const Blueprint blueprint = make_blueprint(files, config, engine_options);
-  const LoadedWeights weights = load_weights(blueprint, files, engine_options);
+  const std::string name = files.weights.string();
+  require_weights(*blueprint.source, blueprint.weights, blueprint.is_unused, name,
+                  name_of(blueprint.model));
+  const auto place = [&](Arena& arena) {
+    place_weights(*blueprint.source, blueprint.weights, weight_types(engine_options), arena, arena);
+  };
+  Arena size = Arena::measuring();
+  place(size);
+  Arena weights(size.used_bytes());
+  place(weights);
+  read_weights(*blueprint.source, blueprint.weights, Stream{}, name, options.progress);
   std::vector<std::pair<std::string, std::uint32_t>> digest;
   for (const models::WeightSlot& slot : blueprint.weights.slots) {
     const Tensor& buffer = *slot.target;

@@ -95,8 +95,14 @@ bool pack_as(const io::WeightView& view, ColumnRange columns, float added, Tenso
 
 template <typename In>
 bool pack_from(const io::WeightView& view, ColumnRange columns, float added, Tensor out) {
-  return out.dtype == DType::kF32 ? pack_as<In, float>(view, columns, added, out)
-                                  : pack_as<In, bf16>(view, columns, added, out);
+  switch (out.dtype) {
+    case DType::kF32:
+      return pack_as<In, float>(view, columns, added, out);
+    case DType::kF16:
+      return pack_as<In, f16>(view, columns, added, out);
+    default:
+      return pack_as<In, bf16>(view, columns, added, out);
+  }
 }
 
 bool pack_range(const io::WeightView& view, ColumnRange columns, float added, Tensor out) {

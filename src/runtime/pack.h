@@ -17,7 +17,7 @@ struct ColumnRange {
 /// out = view + added, element by element in row-major order.
 ///
 ///   view  of a packable type, up to four axes, any strides
-///   out   f32 or bf16; as many elements as the view's (selected columns)
+///   out   f32, bf16 or f16; as many elements as the view's (selected columns)
 ///
 /// The sum is formed in f32 and rounded once. Returns false, with out written, when an element of
 /// the view is not finite.

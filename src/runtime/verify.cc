@@ -6,8 +6,10 @@
 
 #include "core/bf16.h"
 #include "core/check.h"
+#include "cuda/device.h"
 #include "runtime/engine.h"
 #include "runtime/reference.h"
+#include "saccade/ops/copy.h"
 
 namespace saccade {
 namespace {
@@ -31,7 +33,8 @@ struct ErrorSums {
 };
 
 float element(Tensor t, std::size_t i) {
-  return t.dtype == DType::kF32 ? t.as<float>()[i] : to_float(t.as<bf16>()[i]);
+  if (t.dtype == DType::kF32) return t.as<float>()[i];
+  return to_float(t.as<bf16>()[i]);
 }
 
 /// The rows of a stage in the reference that we compute: padded and missing ones are dropped.
@@ -107,18 +110,23 @@ class Verifier {
 
     const StageReader reader(reference_, element);
     const models::Probe probe = [&](const std::string& stage, Tensor tensor) {
-      compare(reader, reference_stage(stage, views), tensor);
+      compare(reader, reference_stage(stage, views), on_host(tensor));
     };
-    pi.see(engine_.stream, int(views.size()), probe);
-    pi.read_prompt(engine_.stream, int(views.size()), int(tokens.size()), probe);
-    const Tensor x = pi.inputs().x;
+    const Stream& stream = engine_.stream;
+    const int rows = pi.prefix_rows(int(views.size()), int(tokens.size()));
+    const int seen = int(views.size()) * engine_.dims.vision.tokens() + int(tokens.size());
+    upload_inputs();
+    pi.see(stream, int(views.size()), probe);
+    pi.read_prompt(stream, int(views.size()), rows, probe, seen);
     for (int step = 0; step < pi.steps(); ++step) {
-      copy_element("step." + std::to_string(step) + ".x", element, x);
-      pi.step(engine_.stream, step, probe);
+      copy_element("step." + std::to_string(step) + ".x", element, engine_.host_inputs.x);
+      upload_inputs();
+      pi.step(stream, step, probe);
     }
-    copy_element("in.noise", element, x);
-    for (int step = 0; step < pi.steps(); ++step) pi.step(engine_.stream, step);
-    compare(reader, "actions", x);
+    copy_element("in.noise", element, engine_.host_inputs.x);
+    upload_inputs();
+    for (int step = 0; step < pi.steps(); ++step) pi.step(stream, step);
+    compare(reader, "actions", on_host(pi.inputs().x));
     for (int view = 0; view < reference_.views(); ++view) {
       if (std::find(views.begin(), views.end(), view) == views.end()) ++missing_[view];
     }
@@ -145,10 +153,30 @@ class Verifier {
     return "vision." + std::to_string(views[std::size_t(std::stoi(stage.substr(7)))]);
   }
 
+  /// The whole block of inputs, on a GPU.
+  void upload_inputs() {
+    if (engine_.stream.device == Device::kCpu) return;
+    cuda::upload(engine_.stream, engine_.host_memory.data(), engine_.inputs.data(),
+                 engine_.inputs.used_bytes());
+  }
+
+  /// A tensor that the host can read.
+  Tensor on_host(Tensor tensor) {
+    if (tensor.device == Device::kCpu) return tensor;
+    downloaded_.resize(tensor.bytes());
+    cuda::download(engine_.stream, tensor.data, downloaded_.data(), tensor.bytes());
+    return {downloaded_.data(), tensor.shape, tensor.dtype, Device::kCpu};
+  }
+
   void fill_inputs(int element, const std::vector<int>& views, const std::vector<int>& tokens) {
-    const models::Pi::Inputs& inputs = engine_.pi->inputs();
+    const models::Pi::Inputs& inputs = engine_.host_inputs;
+    const Tensor pixels = engine_.pi->pixels();
     for (std::size_t i = 0; i < views.size(); ++i) {
-      copy_element("in.image." + std::to_string(views[i]), element, inputs.pixels.rows(int(i), 1));
+      const Tensor view = pixels.rows(int(i), 1);
+      std::vector<float> values(std::size_t(view.shape.size()));
+      const Tensor host{values.data(), view.shape, DType::kF32, Device::kCpu};
+      copy_element("in.image." + std::to_string(views[i]), element, host);
+      ops::upload(engine_.stream, host, view);
     }
     for (int token : tokens) {
       SACCADE_CHECK(token >= 0 && token < engine_.dims.vocabulary, "verify",
@@ -156,6 +184,7 @@ class Verifier {
                     engine_.dims.vocabulary);
     }
     std::copy(tokens.begin(), tokens.end(), inputs.tokens.as<int>());
+    engine_.pi->write_lengths(inputs, int(views.size()), int(tokens.size()));
     if (inputs.state) copy_element("in.state", element, inputs.state);
   }
 
@@ -215,6 +244,7 @@ class Verifier {
   std::vector<std::string> order_;
   std::map<std::string, ErrorSums> errors_;
   std::map<std::string, ErrorSums> yardstick_errors_;
+  std::vector<std::byte> downloaded_;
   std::map<int, int> missing_;  // view to elements of the batch without it
 };
 
@@ -232,19 +262,20 @@ VerifyReport verify(const std::filesystem::path& checkpoint, const VerifyOptions
   config.max_prompt_tokens = int(reference.read("in.tokens", 2).extent(1));
 
   EngineOptions engine_options;
-  engine_options.precision = options.load.precision;
+  engine_options.stream = open_stream(options.load.device);
+  engine_options.precision = precision_on(*engine_options.stream, options.load.precision);
   engine_options.max_views = reference.views();
   engine_options.prefix_output = reference.has("prefix.out");
   engine_options.times = reference.times();
   engine_options.progress = options.load.progress;
   Engine engine =
-      make_engine(make_blueprint(files, config, engine_options), files, config, engine_options);
+      make_engine(make_blueprint(files, config, engine_options), config, engine_options);
 
   Verifier verifier(engine, reference, yardstick ? &*yardstick : nullptr);
   for (int element = 0; element < reference.batch(); ++element) verifier.run(element);
 
   VerifyReport report;
-  report.info = describe(files, config, engine, options.load.precision);
+  report.info = describe(files, config, engine, engine_options.precision);
   report.stages = verifier.finish(options);
   for (const StageError& stage : report.stages) report.passed = report.passed && stage.passed;
   return report;

@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "io/canonical_names.h"
 #include "runtime/pack.h"
+#include "runtime/weight_sink.h"
 
 namespace saccade {
 namespace {
@@ -34,40 +35,25 @@ bool same_extents(const WeightInfo& info, Shape shape) {
   return true;
 }
 
-DType packed_type(const Tensors& tensors, const WeightSlot& slot, Precision precision) {
-  if (slot.type == WeightType::kVector) return DType::kF32;
-  if (slot.type == WeightType::kMatrix && precision == Precision::kBf16) return DType::kBf16;
+DType stored_type(const Tensors& tensors, const WeightSlot& slot) {
   for (const WeightPiece& piece : slot.pieces) {
     if (find(tensors, piece.name)->second.dtype != FileDType::kBf16) return DType::kF32;
   }
   return DType::kBf16;
 }
 
-int columns_of(const WeightPiece& piece) {
-  return piece.columns > 0 ? piece.columns : piece.shape[-1];
-}
-
-/// The pieces stacked along their outermost axis.
-Shape packed_shape(const WeightSlot& slot) {
-  const Shape& first = slot.pieces[0].shape;
-  int rows = 0;
-  for (const WeightPiece& piece : slot.pieces) rows += piece.shape[0];
-  switch (first.rank()) {
-    case 1:
-      return {rows};
-    case 2:
-      return {rows, columns_of(slot.pieces[0])};
-    default:
-      return {rows, first[1], first[2], first[3]};
+DType packed_type(const Tensors& tensors, const WeightSlot& slot, const WeightTypes& types) {
+  switch (slot.type) {
+    case WeightType::kVector:
+      return DType::kF32;
+    case WeightType::kMatrix:
+      return types.matrix.value_or(stored_type(tensors, slot));
+    case WeightType::kVision:
+      return types.vision.value_or(stored_type(tensors, slot));
+    case WeightType::kStored:
+      break;
   }
-}
-
-void allocate(const Tensors& tensors, const models::WeightList& list, Precision precision,
-              Arena& policy, Arena& load_only) {
-  for (const WeightSlot& slot : list.slots) {
-    Arena& arena = slot.lifetime == Lifetime::kPolicy ? policy : load_only;
-    *slot.target = arena.allocate(packed_shape(slot), packed_type(tensors, slot, precision));
-  }
+  return stored_type(tensors, slot);
 }
 
 void append(std::ostringstream& text, const char* what, const std::vector<std::string>& names) {
@@ -125,38 +111,46 @@ WeightReport compare_weights(const io::WeightSource& source, const models::Weigh
   return report;
 }
 
-LoadedWeights load_weights(io::WeightSource& source, const models::WeightList& list,
-                           const IsUnused& is_unused, Precision precision, const std::string& name,
-                           const std::string& model, const Progress& progress) {
+void place_weights(const io::WeightSource& source, const models::WeightList& list,
+                   const WeightTypes& types, Arena& policy, Arena& load_only) {
+  for (const WeightSlot& slot : list.slots) {
+    Arena& arena = slot.lifetime == Lifetime::kPolicy ? policy : load_only;
+    *slot.target = arena.allocate(slot.shape(), packed_type(source.tensors(), slot, types));
+  }
+}
+
+void require_weights(const io::WeightSource& source, const models::WeightList& list,
+                     const IsUnused& is_unused, const std::string& name,
+                     const std::string& model) {
   const WeightReport report = compare_weights(source, list, is_unused);
   if (!report.fits()) refuse(report, name, model);
+}
 
-  const Tensors& tensors = source.tensors();
-  Arena policy_size = Arena::measuring();
-  Arena load_only_size = Arena::measuring();
-  allocate(tensors, list, precision, policy_size, load_only_size);
-  LoadedWeights loaded{Arena(policy_size.used_bytes()), Arena(load_only_size.used_bytes())};
-  allocate(tensors, list, precision, loaded.policy, loaded.load_only);
-
-  const std::uint64_t total = policy_size.used_bytes() + load_only_size.used_bytes();
-  std::uint64_t done = 0;
+std::uint64_t read_weights(io::WeightSource& source, const models::WeightList& list,
+                           const Stream& stream, const std::string& name,
+                           const Progress& progress) {
+  std::uint64_t total = 0;
+  for (const WeightSlot& slot : list.slots) total += slot.target->bytes();
+  WeightSink sink(stream);
+  std::uint64_t parameters = 0, done = 0;
   for (const WeightSlot& slot : list.slots) {
     int row = 0;
     for (const WeightPiece& piece : slot.pieces) {
-      const auto it = find(tensors, piece.name);
+      const auto it = find(source.tensors(), piece.name);
       const Tensor out = slot.target->rows(row, piece.shape[0]);
       const bool finite =
-          pack(source.read(it->first), {piece.first_column, piece.columns}, slot.added, out);
+          sink.pack(source.read(it->first), {piece.first_column, piece.columns}, slot.added, out);
       SACCADE_CHECK(finite, "load", name, ": ", it->second.name,
                     " holds a value that is not finite");
       source.release(it->first);
       row += piece.shape[0];
-      loaded.parameters += std::uint64_t(out.shape.size());
+      parameters += std::uint64_t(out.shape.size());
       done += out.bytes();
       if (progress) progress("loading weights", done, total);
     }
   }
-  return loaded;
+  sink.finish();
+  return parameters;
 }
 
 }  // namespace saccade

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,15 +10,9 @@
 #include "models/dims.h"
 #include "models/weights.h"
 #include "saccade/policy.h"
+#include "saccade/stream.h"
 
 namespace saccade {
-
-/// The weights of a policy, packed as the ops read them.
-struct LoadedWeights {
-  Arena policy;
-  Arena load_only;  // freed once the tables are made
-  std::uint64_t parameters = 0;
-};
 
 /// How a checkpoint's tensors compare with what a model needs, by the checkpoint's own names.
 struct WeightReport {
@@ -35,9 +30,24 @@ models::TensorShapes shapes_of(const io::WeightSource&);
 
 WeightReport compare_weights(const io::WeightSource&, const models::WeightList&, const IsUnused&);
 
-/// Packs every slot. Fails with the whole report when the tensors do not fit, and by name when a
-/// weight is not finite. `source` and `model` name the checkpoint and the model in messages.
-LoadedWeights load_weights(io::WeightSource&, const models::WeightList&, const IsUnused&, Precision,
-                           const std::string& source, const std::string& model, const Progress&);
+/// The types that weights are packed into.
+struct WeightTypes {
+  std::optional<DType> matrix;  // absent: as the checkpoint stores it
+  std::optional<DType> vision;
+};
+
+/// Sets every slot's target to a tensor of its packed shape and type.
+void place_weights(const io::WeightSource&, const models::WeightList&, const WeightTypes&,
+                   Arena& policy, Arena& load_only);
+
+/// Fails with the whole report when the tensors do not fit. `source` and `model` name the
+/// checkpoint and the model.
+void require_weights(const io::WeightSource&, const models::WeightList&, const IsUnused&,
+                     const std::string& source, const std::string& model);
+
+/// Packs every slot into its target. Fails by name when a weight is not finite. Returns the number
+/// of parameters.
+std::uint64_t read_weights(io::WeightSource&, const models::WeightList&, const Stream&,
+                           const std::string& source, const Progress&);
 
 }  // namespace saccade

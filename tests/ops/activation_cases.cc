@@ -42,15 +42,17 @@ std::vector<OpCase> activation_cases() {
   return {
       silu({1}, DType::kF32),
       silu({3, 5, 7}, DType::kBf16),
+      silu({3, 5, 7}, DType::kF16),
       in_place(silu({1023}, DType::kF32)),
       wide(silu({4001}, DType::kF32), 200),
       silu({1, 1024}, DType::kF32),
       gelu({1}, DType::kF32),
       gelu({3, 5, 7}, DType::kBf16),
+      gelu({3, 5, 7}, DType::kF16),
       in_place(gelu({1023}, DType::kF32)),
       wide(gelu({4001}, DType::kF32), 6),
       wide(gelu({4001}, DType::kF32), 200),
-      gelu({256, 4304}, DType::kBf16),  // SigLIP
+      gelu({256, 4304}, DType::kF16),  // SigLIP
   };
 }
 

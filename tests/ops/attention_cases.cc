@@ -33,11 +33,13 @@ void exact_sequence(const Dims& d, float scale, const double* q, Layout q_at, co
     for (int head = 0; head < d.heads; ++head) {
       const int kv_head = head / (d.heads / d.kv_heads);
       const double* query = q + row * q_at.stride + q_at.offset + head * d.head_dim;
-      weights.assign(std::size_t(visible[row]), 0);
+      weights.resize(std::size_t(visible[row]));
       double largest = -std::numeric_limits<double>::infinity(), sum = 0;
       for (std::size_t j = 0; j < weights.size(); ++j) {
         const double* key = k + j * k_at.stride + k_at.offset + kv_head * d.head_dim;
-        for (int i = 0; i < d.head_dim; ++i) weights[j] += scale * query[i] * key[i];
+        double dot = 0;
+        for (int i = 0; i < d.head_dim; ++i) dot += query[i] * key[i];
+        weights[j] = scale * dot;
         largest = std::max(largest, weights[j]);
       }
       for (double& weight : weights) sum += weight = std::exp(weight - largest);
@@ -45,7 +47,8 @@ void exact_sequence(const Dims& d, float scale, const double* q, Layout q_at, co
       std::fill_n(o, d.head_dim, 0);
       for (std::size_t j = 0; j < weights.size(); ++j) {
         const double* value = v + j * v_at.stride + v_at.offset + kv_head * d.head_dim;
-        for (int i = 0; i < d.head_dim; ++i) o[i] += weights[j] / sum * value[i];
+        const double share = weights[j] / sum;
+        for (int i = 0; i < d.head_dim; ++i) o[i] += share * value[i];
       }
     }
   }
@@ -92,6 +95,7 @@ OpCase make(Dims d, DType dtype, Through through = Through::kOp) {
       .tolerance = tolerance_of(dtype),
       .flops = flops_of(d),
       .bytes = bytes_of(d, dtype),
+      .host_only = through == Through::kReference,
   };
 }
 
@@ -123,12 +127,9 @@ OpCase masked(Dims d, DType dtype, std::vector<int> visible, Through through = T
 /// Logits in the hundreds: exp() of an unshifted logit would overflow.
 OpCase steep(OpCase op) {
   op.name += "/steep";
-  const Fill plain = op.inputs[0].fill;
-  op.inputs[0].fill = [=](Tensor q, std::mt19937& random) {
-    plain(q, random);
-    for (std::int64_t i = 0; i < q.shape.size(); ++i) q.as<float>()[i] *= 100;
-  };
-  op.tolerance = 1e-4;  // a logit near 300 is known to 300 * 2^-24 * sqrt(head_dim) at best
+  op.inputs[0].fill = fill_normal_of(100);
+  // A logit near 300 is known to 300 * 2^-24 * sqrt(head_dim) at best.
+  op.tolerance = std::max(op.tolerance, 1e-4);
   return op;
 }
 
@@ -162,6 +163,7 @@ OpCase packed(int batch, int rows, int heads, int head_dim, DType dtype,
       .tolerance = tolerance_of(dtype),
       .flops = batch* flops_of(d),
       .bytes = batch* bytes_of(d, dtype),
+      .host_only = through == Through::kReference,
   };
 }
 
@@ -175,15 +177,70 @@ void add_both_ways(std::vector<OpCase>& cases, DType dtype) {
   }
 }
 
+/// A policy's prefix: every row sees the tokens that are there, not the padding behind them.
+OpCase prefix(int rows, int visible) {
+  return masked({rows, rows, 8, 1, 256}, DType::kBf16, std::vector<int>(rows, visible));
+}
+
+/// A policy's suffix against the cache: a first row, such as the state, may see fewer keys.
+OpCase suffix(int rows, int kv_rows, int first_visible, int visible, DType dtype = DType::kBf16) {
+  std::vector<int> all(rows, visible);
+  all[0] = first_visible;
+  return masked({rows, kv_rows, 8, 1, 256}, dtype, all);
+}
+
+/// What a policy runs.
+std::vector<OpCase> policy_cases() {
+  return {
+      packed(1, 256, 16, 72, DType::kF16),
+      packed(2, 256, 16, 72, DType::kF16),
+      packed(3, 256, 16, 72, DType::kF16),
+      prefix(64, 33),
+      prefix(576, 532),
+      suffix(50, 640, 582, 582),
+      suffix(51, 640, 533, 583),
+      suffix(51, 600, 543, 592),
+      suffix(51, 600, 543, 592, DType::kF32),
+      suffix(50, 1032, 1018, 1018),
+      suffix(10, 640, 542, 542),
+      suffix(63, 640, 595, 595),
+      suffix(64, 832, 800, 801),
+      suffix(1, 640, 533, 533),
+  };
+}
+
+/// Heads of 8 to 256 in 16-bit types, with ends of tiles of rows, keys and columns inside.
+std::vector<OpCase> tile_cases() {
+  std::vector<int> rising(20);
+  for (int row = 0; row < 20; ++row) rising[std::size_t(row)] = 1 + 9 * row;
+  const std::vector<int> falling(rising.rbegin(), rising.rend());
+  return {
+      make({1, 1, 1, 1, 8}, DType::kF16),
+      make({65, 63, 2, 2, 16}, DType::kF16),
+      make({20, 333, 4, 2, 24}, DType::kBf16),
+      make({64, 65, 7, 1, 40}, DType::kBf16),
+      make({13, 257, 7, 1, 72}, DType::kF16),
+      make({30, 64, 3, 3, 80}, DType::kBf16),
+      make({17, 130, 6, 2, 128}, DType::kF16),
+      make({9, 31, 7, 1, 200}, DType::kBf16),
+      make({70, 96, 8, 1, 256}, DType::kF16),
+      masked({20, 200, 4, 2, 64}, DType::kF16, rising),
+      masked({20, 200, 3, 1, 72}, DType::kBf16, falling),
+      masked({20, 200, 8, 1, 256}, DType::kBf16, falling),
+      steep(make({20, 300, 4, 1, 72}, DType::kF16)),
+      steep(make({20, 300, 4, 1, 256}, DType::kBf16)),
+      packed(5, 70, 3, 32, DType::kBf16),
+      packed(16, 37, 16, 72, DType::kF16),  // more rows than processors times 64
+  };
+}
+
 }  // namespace
 
 std::vector<OpCase> attention_cases() {
   std::vector<OpCase> cases;
   add_both_ways(cases, DType::kF32);
   add_both_ways(cases, DType::kBf16);
-  // A state row that sees the prefix and itself, then actions that see everything but padding.
-  std::vector<int> suffix(51, 592);
-  suffix[0] = 543;
+  add_both_ways(cases, DType::kF16);
   const std::vector<OpCase> more{
       // One less, and one more, than a block of rows or keys.
       make({255, 3, 1, 1, 4}, DType::kF32),
@@ -196,11 +253,12 @@ std::vector<OpCase> attention_cases() {
       steep(make({9, 1500, 2, 1, 16}, DType::kF32)),
       make({2, 5, 2, 1, 512}, DType::kBf16),
       make({2, 5, 2, 1, 513}, DType::kBf16),  // wider than attention_blas goes
-      masked({51, 600, 8, 1, 256}, DType::kBf16, suffix),
-      masked({51, 600, 8, 1, 256}, DType::kF32, suffix),
-      packed(2, 256, 4, 72, DType::kBf16),  // SigLIP with fewer heads
+      packed(2, 256, 4, 72, DType::kBf16),
+      packed(1, 256, 4, 72, DType::kF32),
   };
-  cases.insert(cases.end(), more.begin(), more.end());
+  for (const auto& list : {more, policy_cases(), tile_cases()}) {
+    cases.insert(cases.end(), list.begin(), list.end());
+  }
   return cases;
 }
 

@@ -32,6 +32,7 @@ OpCase time_embedding(float time, int dim) {
       .tolerance = 1e-7,  // rounded once
       .flops = 4.0 * dim,
       .bytes = 4.0 * dim,
+      .host_only = true,
   };
 }
 

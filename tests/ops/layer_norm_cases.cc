@@ -61,13 +61,18 @@ std::vector<OpCase> layer_norm_cases() {
   return {
       make(3, 24, DType::kF32, DType::kBf16),  // residual stream to a product's operand
       make(3, 24, DType::kBf16, DType::kF32),
+      make(3, 24, DType::kF16, DType::kBf16),
       make(1, 2, DType::kF32),
       make(3, 17, DType::kF32),
       make(3, 17, DType::kBf16),
+      make(3, 17, DType::kF16),
+      make(9, 1156, DType::kF32, DType::kF16),  // wider than a warp holds
       in_place(make(5, 72, DType::kF32)),
       in_place(make(5, 72, DType::kBf16)),
+      in_place(make(5, 72, DType::kF16)),
       far_from_zero(make(4, 1152, DType::kF32)),
-      make(256, 1152, DType::kF32),  // SigLIP
+      make(512, 1152, DType::kF32, DType::kF16),  // SigLIP, two views
+      make(256, 1152, DType::kF32),
       make(256, 1152, DType::kBf16),
   };
 }

@@ -25,20 +25,23 @@ Values exact(std::uint64_t seed, std::int64_t size) {
   return out;
 }
 
-OpCase make(std::uint64_t seed, Shape shape) {
+OpCase make(std::uint64_t seed, Shape shape, DType dtype = DType::kF32, float mean = 0,
+            float deviation = 1) {
   const double count = double(shape.size());
   return {
-      .name = "normal_noise/f32/" + std::to_string(shape.size()) + "/seed" + std::to_string(seed),
+      .name = std::string("normal_noise/") + name_of(dtype) + "/" + std::to_string(shape.size()) + "/seed" + std::to_string(seed),
       .inputs = {},
-      .outputs = {{shape, DType::kF32}},
+      .outputs = {{shape, dtype}},
       .run = [=](const Stream& s, std::span<const Tensor>,
-                 std::span<const Tensor> out) { ops::normal_noise(s, seed, out[0]); },
+                 std::span<const Tensor> out) { ops::normal_noise(s, seed, mean, deviation, out[0]); },
       .exact = [=](std::span<const Values>) -> std::vector<Values> {
-        return {exact(seed, shape.size())};
+        Values values = exact(seed, shape.size());
+        for (double& value : values) value = mean + deviation * value;
+        return {values};
       },
-      .tolerance = tolerance_of(DType::kF32),
+      .tolerance = tolerance_of(dtype),
       .flops = 40 * count,
-      .bytes = 4 * count,
+      .bytes = double(size_of(dtype)) * count,
   };
 }
 
@@ -48,6 +51,7 @@ std::vector<OpCase> normal_noise_cases() {
   return {
       make(0, {1}),         make(1, {3}), make(2, {5}), make(0xfedcba9876543210, {50, 32}),
       make(7, {100, 1000}),
+      make(8, {33}, DType::kBf16, 1, 0.125f), make(9, {30}, DType::kF16, -2, 0.5f),
   };
 }
 

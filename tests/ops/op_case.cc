@@ -1,9 +1,11 @@
 #include "ops/op_case.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "core/bf16.h"
+#include "core/f16.h"
 
 namespace saccade::testing {
 namespace {
@@ -14,6 +16,8 @@ void fill_from(Distribution distribution, Tensor tensor, std::mt19937& random) {
     const float value = distribution(random);
     if (tensor.dtype == DType::kF32) {
       tensor.as<float>()[i] = value;
+    } else if (tensor.dtype == DType::kF16) {
+      tensor.as<f16>()[i] = from_float<f16>(value);
     } else {
       tensor.as<bf16>()[i] = from_float<bf16>(value);
     }
@@ -45,6 +49,15 @@ Fill fill_integers(int low, int high) {
   };
 }
 
+Fill fill_distinct(int low, int high) {
+  return [=](Tensor tensor, std::mt19937& random) {
+    std::vector<int> integers(std::size_t(high - low + 1));
+    std::iota(integers.begin(), integers.end(), low);
+    std::shuffle(integers.begin(), integers.end(), random);
+    std::copy_n(integers.begin(), tensor.shape.size(), tensor.as<std::int32_t>());
+  };
+}
+
 Fill fill_with(std::vector<int> integers) {
   return [integers = std::move(integers)](Tensor tensor, std::mt19937&) {
     std::copy(integers.begin(), integers.end(), tensor.as<std::int32_t>());
@@ -63,7 +76,10 @@ OpCase in_place(OpCase op) {
   return op;
 }
 
-double tolerance_of(DType dtype) { return dtype == DType::kF32 ? 1e-6 : 3e-3; }
+double tolerance_of(DType dtype) {
+  if (dtype == DType::kF32) return 1e-6;
+  return dtype == DType::kF16 ? 4e-4 : 3e-3;
+}
 
 std::string extents(std::initializer_list<int> list) {
   std::string text;
@@ -73,9 +89,9 @@ std::string extents(std::initializer_list<int> list) {
 
 std::vector<OpCase> all_cases() {
   std::vector<OpCase> all;
-  for (const auto& cases : {activation_cases(), ada_rms_norm_cases(), attention_cases(),
-                            embedding_cases(), feature_scaling_cases(), flow_cases(), gemm_cases(),
-                            layer_norm_cases(), normal_noise_cases(), patch_embedding_cases(),
+  for (const auto& cases : {activation_cases(), attention_cases(), embedding_cases(),
+                            feature_scaling_cases(), flow_cases(), gemm_cases(), layer_norm_cases(),
+                            normal_noise_cases(), patch_embedding_cases(), project_qkv_cases(),
                             resize_with_pad_cases(), rms_norm_cases(), rope_cases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }

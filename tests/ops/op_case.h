@@ -21,6 +21,7 @@ void fill_normal(Tensor, std::mt19937&);
 Fill fill_normal_of(float deviation);
 Fill fill_uniform(float low, float high);
 Fill fill_integers(int low, int high);  // uniform in [low, high]
+Fill fill_distinct(int low, int high);  // the same, no two alike
 Fill fill_with(std::vector<int> integers);
 
 struct Operand {
@@ -36,11 +37,13 @@ struct OpCase {
   std::string name;  // "rms_norm/bf16/816x2048"
   std::vector<Operand> inputs;
   std::vector<Operand> outputs;
+  std::vector<Operand> scratch = {};  // written, but not compared: `out` of run continues with it
   std::function<void(const Stream&, std::span<const Tensor> in, std::span<const Tensor> out)> run;
   std::function<std::vector<Values>(std::span<const Values> in)> exact;  // the definition, in f64
   double tolerance;  // on |out - exact| / |exact|, Euclidean; 1.5 times that on the largest element
   double flops;
-  double bytes;  // that must cross HBM at least once
+  double bytes;            // that must cross HBM at least once
+  bool host_only = false;  // a CPU reference, or a table that is made at load
 };
 
 /// The same op, writing over its first input.
@@ -53,7 +56,6 @@ double tolerance_of(DType);
 std::string extents(std::initializer_list<int>);
 
 std::vector<OpCase> activation_cases();
-std::vector<OpCase> ada_rms_norm_cases();
 std::vector<OpCase> attention_cases();
 std::vector<OpCase> embedding_cases();
 std::vector<OpCase> feature_scaling_cases();
@@ -62,6 +64,7 @@ std::vector<OpCase> gemm_cases();
 std::vector<OpCase> layer_norm_cases();
 std::vector<OpCase> normal_noise_cases();
 std::vector<OpCase> patch_embedding_cases();
+std::vector<OpCase> project_qkv_cases();
 std::vector<OpCase> resize_with_pad_cases();
 std::vector<OpCase> rms_norm_cases();
 std::vector<OpCase> rope_cases();

@@ -60,7 +60,7 @@ TEST(OpErrors, Norms) {
   Memory t;
   const Tensor x = t({2, 4}), out = t({2, 4}), weight = t({4});
   const auto rms_norm = [](Tensor a, Tensor w, Tensor o) {
-    return [=] { ops::rms_norm(kCpuStream, a, w, 1e-6f, o); };
+    return [=] { ops::rms_norm(kCpuStream, a, w, {}, 1e-6f, o); };
   };
   expect_error(rms_norm(x, t({3}), x), "[rms_norm] weight must be [4], got [3]");
   expect_error(rms_norm({}, weight, out), "[rms_norm] x is not given");
@@ -68,8 +68,8 @@ TEST(OpErrors, Norms) {
   expect_error(rms_norm(t({2, 0}), weight, out), "[rms_norm] x must be [rows, dim], got [2, 0]");
   expect_error(rms_norm(x, weight, t({2, 5})), "[rms_norm] out must be [2, 4], got [2, 5]");
   expect_error(rms_norm(x, t({4}, kBf16), out), "[rms_norm] weight must be f32, got bf16");
-  expect_error(rms_norm(x, weight, t({2, 4}, kI32)), "[rms_norm] out must be f32 or bf16, got i32");
-  expect_error(rms_norm(t({2, 4}, kI32), weight, out), "[rms_norm] x must be f32 or bf16, got i32");
+  expect_error(rms_norm(x, weight, t({2, 4}, kI32)), "[rms_norm] out must be f32, bf16 or f16, got i32");
+  expect_error(rms_norm(t({2, 4}, kI32), weight, out), "[rms_norm] x must be f32, bf16 or f16, got i32");
   expect_error(rms_norm(x, t({4}, DType::kF32, kCuda), out),
                "[rms_norm] weight is on cuda, the stream runs on cpu");
   Tensor shifted = x;
@@ -78,11 +78,8 @@ TEST(OpErrors, Norms) {
 
   expect_error([&] { ops::layer_norm(kCpuStream, x, weight, t({5}), 1e-6f, out); },
                "[layer_norm] bias must be [4], got [5]");
-  expect_error(
-      [&] {
-        ops::ada_rms_norm(kCpuStream, x, t({2, 4}), 1e-6f, out);
-      },
-      "[ada_rms_norm] modulation must be [3, 4], got [2, 4]");
+  expect_error([&] { ops::rms_norm(kCpuStream, x, weight, t({5}), 1e-6f, out); },
+               "[rms_norm] shift must be [4], got [5]");
 }
 
 TEST(OpErrors, FeatureScaling) {
@@ -132,7 +129,7 @@ TEST(OpErrors, Gemm) {
   expect_error(gemm(x, {}, {}, out), "[gemm] weight is not given");
   expect_error(gemm(t({2, 0}), t({3, 0}), {}, out), "[gemm] x must be [m, k], got [2, 0]");
   expect_error(gemm(x, weight, {}, t({3, 3})), "[gemm] out must be [2, 3], got [3, 3]");
-  expect_error(gemm(x, t({3, 4}, kI32), {}, out), "[gemm] weight must be f32 or bf16, got i32");
+  expect_error(gemm(x, t({3, 4}, kI32), {}, out), "[gemm] weight must be f32, bf16 or f16, got i32");
   expect_error(gemm(x, t({4, 4}), {}, x), "[gemm] out must not overlap x");
   expect_error(gemm(x, weight, {.bias = t({2})}, out), "[gemm] bias must be [3], got [2]");
   expect_error(gemm(x, t({6, 4}), {.bias = t({3}), .activation = geglu}, out),
@@ -217,7 +214,7 @@ TEST(OpErrors, Embedding) {
   Memory t;
   const Tensor table = t({3, 4}), out = t({2, 4});
   const auto embedding = [=](Tensor ids) {
-    return [=] { ops::embedding(kCpuStream, ids, table, 1, out); };
+    return [=] { ops::embedding(kCpuStream, ids, table, 1, {}, out); };
   };
   expect_error(embedding(t.integers({0, 3})), "[embedding] ids[1] must be in [0, 3), got 3");
   expect_error(embedding(t.integers({-1, 0})), "[embedding] ids[0] must be in [0, 3), got -1");
@@ -239,8 +236,25 @@ TEST(OpErrors, TheRest) {
         ops::euler_step(kCpuStream, t({2, 3}), t({3, 2}), 1);
       },
       "[euler_step] velocity must be [2, 3], got [3, 2]");
-  expect_error([&] { ops::normal_noise(kCpuStream, 1, t({2}, kBf16)); },
-               "[normal_noise] out must be f32, got bf16");
+  expect_error([&] { ops::normal_noise(kCpuStream, 1, 0, 1, t({2}, kI32)); },
+               "[normal_noise] out must be f32, bf16 or f16, got i32");
+}
+
+TEST(OpErrors, NormOutputs) {
+  Memory t;
+  const Tensor x = t({2, 4}), weight = t({65, 4}), out = t({2, 65});
+  const auto gemm = [=](ops::NormOutputs next) {
+    return [=] { ops::gemm(kCpuStream, x, weight, {.next = next}, out); };
+  };
+  const Tensor scale = t({65}), scaled = t({2, 65}), squares = t({2, 2});
+  expect_error(gemm({.scale = scale}), "[gemm] next.scaled is not given");
+  expect_error(gemm({t({64}), scaled, squares}), "[gemm] next.scale must be [65], got [64]");
+  expect_error(gemm({scale, out, squares}), "[gemm] next.scaled must not overlap out");
+  expect_error(gemm({scale, scaled, t({2, 1})}),
+               "[gemm] next.squares must be [2, parts] with parts >= 2, got [2, 1]");
+  expect_error(
+      [=] { ops::gemm(kCpuStream, x, weight, {.norm = {t({3, 2}), 1e-6f}}, out); },
+      "[gemm] norm.squares must be [2, parts], got [3, 2]");
 }
 
 TEST(OpErrors, PatchEmbedding) {
@@ -255,28 +269,12 @@ TEST(OpErrors, PatchEmbedding) {
   expect_error(embed(t({1, 3, 4, 6}), patches),
                "[patch_embedding] pixels must be [views, 3, size, size], got [1, 3, 4, 6]");
   const Tensor pixels = t({1, 3, 4, 4});
-  expect_error(embed(pixels, t({1, 4, 12}, kBf16)),
-               "[patch_embedding] patches must be f32, got bf16");
+  expect_error(embed(pixels, t({1, 4, 12}, kI32)),
+               "[patch_embedding] patches must be f32, bf16 or f16, got i32");
   expect_error(embed(pixels, t({1, 4, 13})),
                "[patch_embedding] patches must be [1, 4, 12], got [1, 4, 13]");
   expect_error(embed(pixels, pixels.reshaped({1, 4, 12})),
                "[patch_embedding] patches must not overlap pixels");
-}
-
-TEST(OpErrors, OpsWithoutAKernelSaySo) {
-  Memory t;
-  const Tensor x = t({2, 4}, DType::kF32, kCuda), out = t({2, 4}, DType::kF32, kCuda);
-  const Tensor square = t({4, 4}, DType::kF32, kCuda), row = t({4}, DType::kF32, kCuda);
-  expect_error([&] { ops::layer_norm(kCudaStream, x, row, row, 0, out); },
-               "[layer_norm] has no CUDA kernel");
-  expect_error([&] { ops::gemm(kCudaStream, x, square, {}, out); }, "[gemm] has no CUDA kernel");
-  expect_error([&] { ops::silu(kCudaStream, x, out); }, "[silu] has no CUDA kernel");
-  expect_error([&] { ops::euler_step(kCudaStream, x, out, 1); }, "[euler_step] has no CUDA kernel");
-  expect_error([&] { ops::normal_noise(kCudaStream, 1, out); },
-               "[normal_noise] has no CUDA kernel");
-  const Tensor q = t({2, 1, 4}, DType::kF32, kCuda), k = t({2, 1, 4}, DType::kF32, kCuda);
-  expect_error([&] { ops::attention(kCudaStream, q, k, k, {}, 1, out); },
-               "[attention] has no CUDA kernel");
 }
 
 }  // namespace

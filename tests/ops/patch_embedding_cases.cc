@@ -43,25 +43,26 @@ std::vector<Values> exact(const Dims& d, std::span<const Values> in) {
   return {patches, out};
 }
 
-OpCase make(Dims d, DType weight, DType out) {
+OpCase make(Dims d, DType weight, DType patches) {
   const int patch_size = 3 * d.patch * d.patch;
   const double rows = double(d.views) * d.tokens();
   return {
-      .name = std::string("patch_embedding/") + name_of(weight) + "_" + name_of(out) + "/" +
+      .name = std::string("patch_embedding/") + name_of(weight) + "_" + name_of(patches) + "/" +
               extents({d.views, d.size, d.patch, d.dim}),
       .inputs = {{{d.views, 3, d.size, d.size}, DType::kF32},
                  {{d.dim, 3, d.patch, d.patch}, weight},
                  {{d.dim}, DType::kF32},
                  {{d.tokens(), d.dim}, DType::kF32}},
-      .outputs = {{{d.views, d.tokens(), patch_size}, out}, {{d.views, d.tokens(), d.dim}, out}},
+      .outputs = {{{d.views, d.tokens(), patch_size}, patches},
+                  {{d.views, d.tokens(), d.dim}, DType::kF32}},
       .run =
           [](const Stream& s, std::span<const Tensor> in, std::span<const Tensor> o) {
             ops::patch_embedding(s, in[0], in[1], in[2], in[3], o[0], o[1]);
           },
       .exact = [=](std::span<const Values> in) { return exact(d, in); },
-      .tolerance = tolerance_of(out),
+      .tolerance = tolerance_of(patches),
       .flops = 2 * rows * patch_size * d.dim,
-      .bytes = rows * d.dim * double(size_of(out)) + rows * patch_size * 4,
+      .bytes = 4 * rows * (d.dim + patch_size),
   };
 }
 
@@ -70,10 +71,14 @@ OpCase make(Dims d, DType weight, DType out) {
 std::vector<OpCase> patch_embedding_cases() {
   const auto f32 = DType::kF32;
   const auto bf16 = DType::kBf16;
+  const auto f16 = DType::kF16;
   return {
-      make({1, 1, 1, 1}, f32, f32),       make({2, 6, 2, 5}, f32, f32),
-      make({2, 6, 3, 5}, bf16, f32),      make({2, 6, 2, 5}, f32, bf16),
-      make({1, 224, 14, 72}, bf16, bf16),  // SigLIP's grid, fewer columns
+      make({1, 1, 1, 1}, f32, f32),
+      make({2, 6, 2, 5}, f32, f32),
+      make({2, 6, 3, 5}, bf16, f32),
+      make({2, 6, 3, 5}, f16, f16),
+      make({2, 6, 2, 5}, f32, bf16),
+      make({1, 224, 14, 72}, f16, f16),    // SigLIP's grid, fewer columns
       make({3, 56, 14, 1152}, bf16, f32),  // SigLIP's width, fewer tokens
   };
 }

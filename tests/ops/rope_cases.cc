@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <cmath>
 
 #include "ops/op_case.h"
+#include "rope_definition.h"
 #include "saccade/ops/rope.h"
 
 namespace saccade::testing {
@@ -8,62 +10,65 @@ namespace {
 
 constexpr float kBase = 10000;
 
-void fill_table(Tensor table, std::mt19937&) { ops::rope_table(kBase, table); }
-
-/// Rotates `heads` heads that start at `column` of every row of qkv.
-Values rotated(std::span<const Values> in, int rows, int width, int column, int heads,
-               int head_dim) {
+void rotate(const double* x, int heads, int head_dim, const double* angles, double* out) {
   const int half = head_dim / 2;
-  Values out;
-  for (int row = 0; row < rows; ++row) {
-    const double* angles = in[2].data() + int(in[1][row]) * head_dim;
-    for (int head = 0; head < heads; ++head) {
-      const double* x = in[0].data() + row * width + column + head * head_dim;
-      for (int i = 0; i < half; ++i) {
-        out.push_back(x[i] * angles[i] - x[i + half] * angles[half + i]);
-      }
-      for (int i = 0; i < half; ++i) {
-        out.push_back(x[i + half] * angles[i] + x[i] * angles[half + i]);
-      }
+  for (int head = 0; head < heads; ++head, x += head_dim, out += head_dim) {
+    for (int i = 0; i < half; ++i) {
+      out[i] = x[i] * angles[i] - x[i + half] * angles[half + i];
+      out[i + half] = x[i + half] * angles[i] + x[i] * angles[half + i];
     }
   }
-  return out;
 }
 
-struct Heads {
-  int heads;
-  int kv_heads;
-  int head_dim;
-};
+}  // namespace
 
-OpCase make(int rows, Heads h, int positions, DType dtype, bool with_q = true) {
-  const int width = (h.heads + 2 * h.kv_heads) * h.head_dim;
-  const int keys = h.heads * h.head_dim;
-  const int values = keys + h.kv_heads * h.head_dim;
-  const double count = double(rows) * (with_q ? width : 2 * h.kv_heads * h.head_dim);
-  const Operand kv{{rows, h.kv_heads, h.head_dim}, dtype};
-  std::vector<Operand> outputs{kv, kv};
+void fill_rope_table(Tensor table, std::mt19937&) { ops::rope_table(kBase, table); }
+
+std::vector<Values> exact_rope(const RopeValues& in, Heads h, bool with_q) {
+  const std::size_t rows = in.positions.size();
+  const int queries = h.heads * h.head_dim;
+  const int keys = h.kv_heads * h.head_dim;
+  Values k = in.k, v = in.v, q(rows * queries);
+  for (std::size_t row = 0; row < rows; ++row) {
+    const auto position = std::size_t(in.positions[row]);
+    const double* qkv = &in.qkv[row * h.width()];
+    const double* angles = &in.table[position * h.head_dim];
+    rotate(qkv, h.heads, h.head_dim, angles, &q[row * queries]);
+    rotate(qkv + queries, h.kv_heads, h.head_dim, angles, &k[position * keys]);
+    std::copy_n(qkv + queries + keys, keys, &v[position * keys]);
+  }
+  if (!with_q) return {k, v};
+  return {k, v, q};
+}
+
+namespace {
+
+// The places of the inputs.
+enum : std::size_t { kQkv, kPositions, kTable, kK, kV };
+
+OpCase make(int rows, Heads h, int cache_rows, DType dtype, bool with_q = true) {
+  const double count = double(rows) * (with_q ? h.width() : 2 * h.kv_heads * h.head_dim);
+  const Shape cache{cache_rows, h.kv_heads, h.head_dim};
+  std::vector<Operand> outputs{{.shape = cache, .dtype = dtype, .starts_as = kK},
+                               {.shape = cache, .dtype = dtype, .starts_as = kV}};
   if (with_q) outputs.push_back({{rows, h.heads, h.head_dim}, dtype});
   return {
       .name = std::string("rope/") + name_of(dtype) + "/" +
               extents({rows, h.heads, h.kv_heads, h.head_dim}) + (with_q ? "" : "/without_q"),
-      .inputs = {{{rows, width}, dtype},
-                 {{rows}, DType::kI32, fill_integers(0, positions - 1)},
-                 {{positions, h.head_dim}, DType::kF32, fill_table}},
+      .inputs = {{{rows, h.width()}, dtype},
+                 {{rows}, DType::kI32, fill_distinct(0, cache_rows - 1)},
+                 {{cache_rows, h.head_dim}, DType::kF32, fill_rope_table},
+                 {cache, dtype},
+                 {cache, dtype}},
       .outputs = outputs,
       .run =
           [=](const Stream& s, std::span<const Tensor> in, std::span<const Tensor> out) {
-            ops::rope(s, in[0], in[1], in[2], with_q ? out[2] : Tensor{}, out[0], out[1]);
+            ops::rope(s, in[kQkv], in[kPositions], in[kTable], with_q ? out[2] : Tensor{}, out[0],
+                      out[1]);
           },
       .exact =
           [=](std::span<const Values> in) {
-            std::vector<Values> out{rotated(in, rows, width, keys, h.kv_heads, h.head_dim), {}};
-            for (int row = 0; row < rows; ++row) {
-              const auto first = in[0].begin() + row * width;
-              out[1].insert(out[1].end(), first + values, first + width);
-            }
-            if (with_q) out.push_back(rotated(in, rows, width, 0, h.heads, h.head_dim));
-            return out;
+            return exact_rope({in[kQkv], in[kPositions], in[kTable], in[kK], in[kV]}, h, with_q);
           },
       .tolerance = tolerance_of(dtype),
       .flops = 3 * count,
@@ -94,6 +99,7 @@ OpCase table(int positions, int dim) {
       .tolerance = 1e-7 * (1 + positions),
       .flops = 4.0 * positions* dim,
       .bytes = 4.0 * positions* dim,
+      .host_only = true,
   };
 }
 
@@ -107,10 +113,14 @@ std::vector<OpCase> rope_cases() {
       make(1, {1, 1, 2}, 1, DType::kF32),
       make(3, {4, 2, 6}, 9, DType::kF32),
       make(3, {4, 2, 6}, 9, DType::kBf16),
+      make(3, {4, 2, 6}, 9, DType::kF16),
+      make(7, {3, 1, 10}, 7, DType::kF32),
+      make(2, {2, 2, 8}, 5, DType::kBf16, false),
       make(5, {8, 1, 256}, 900, DType::kF32, false),
       make(50, {8, 1, 256}, 900, DType::kF32),  // action expert
       make(50, {8, 1, 256}, 900, DType::kBf16),
-      make(532, {8, 1, 256}, 532, DType::kBf16),  // prefix
+      make(50, {8, 1, 256}, 900, DType::kBf16, false),
+      make(532, {8, 1, 256}, 600, DType::kBf16),  // prefix
   };
 }
 

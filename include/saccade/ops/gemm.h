@@ -1,5 +1,6 @@
 #pragma once
 
+#include "saccade/ops/norm.h"
 #include "saccade/stream.h"
 #include "saccade/tensor.h"
 
@@ -14,21 +15,43 @@ enum class Activation : std::uint8_t {
 
 /// What gemm does to a product before it is stored. Operands that are not given are skipped.
 struct GemmEpilogue {
+  RowNorm norm = {};
   Tensor bias = {};  // [n] f32
   Activation activation = Activation::kNone;
   Tensor gate = {};      // [n] f32
   Tensor residual = {};  // [m, n] of out's type; may be out
+  NormOutputs next = {};
 };
 
-/// out = residual + gate * activation(x weight^T + bias)
+/// out = residual + gate * activation(norm * (x weight^T) + bias)
 ///
-///   x       [m, k]  f32 or bf16
-///   weight  [n, k]  f32 or bf16, as PyTorch's Linear stores it
+///   x       [m, k]  f32, bf16 or f16
+///   weight  [n, k]  f32, bf16 or f16, as PyTorch's Linear stores it
 ///           [2n, k] for kGeglu: n gate rows, then n up rows; bias is then [2n]
-///   out     [m, n]  f32 or bf16; not x
+///   out     [m, n]  f32, bf16 or f16; not x
 ///
 /// Sums and the epilogue in f32, one rounding at the store. Any mix of types.
-/// Overlap: none on the CPU.
+/// Overlap: reads weight before the previous kernel has finished.
 void gemm(const Stream&, Tensor x, Tensor weight, const GemmEpilogue&, Tensor out);
+
+/// Queries, keys and values of an attention block: a merged projection, split into heads, queries
+/// and keys rotated by position (ops/rope.h), keys and values stored in the cache row of their
+/// position.
+///
+///   qkv = norm * (x weight^T) + bias;  q[r], k[positions[r]], v[positions[r]] = rope(qkv[r])
+///
+///   x          [rows, k]                                type of qkv
+///   weight     [(heads + 2 kv_heads) head_dim, k]       f32, bf16 or f16
+///   norm       as in GemmEpilogue; may be absent
+///   bias       [(heads + 2 kv_heads) head_dim]          f32; may be absent
+///   positions  [rows]                                   i32, each below the rows of k and table
+///   table      [positions, head_dim]                    f32, from rope_table
+///   qkv        [rows, (heads + 2 kv_heads) head_dim]    f32, bf16 or f16: scratch
+///   q          [rows, heads, head_dim]                  type of qkv; may be absent
+///   k, v       [cache rows, kv_heads, head_dim]         type of qkv
+///
+/// Overlap: as gemm. CUDA does not check positions.
+void project_qkv(const Stream&, Tensor x, Tensor weight, const RowNorm& norm, Tensor bias,
+                 Tensor positions, Tensor table, Tensor qkv, Tensor q, Tensor k, Tensor v);
 
 }  // namespace saccade::ops

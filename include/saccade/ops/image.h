@@ -27,11 +27,11 @@ void resize_with_pad(const Stream&, Tensor frame, ResizeFilter, Tensor out);
 /// out[v, t, :] = weight . patch(pixels[v], t) + bias + position[t, :]
 ///
 ///   pixels    [views, 3, size, size]     f32
-///   weight    [dim, 3, patch, patch]     f32 or bf16
+///   weight    [dim, 3, patch, patch]     f32, bf16 or f16
 ///   bias      [dim]                      f32
 ///   position  [tokens, dim]              f32; tokens = (size / patch)^2, in raster order
-///   patches   [views, tokens, 3 patch patch]  scratch; type of out
-///   out       [views, tokens, dim]       f32 or bf16
+///   patches   [views, tokens, 3 patch patch]  f32, bf16 or f16: scratch
+///   out       [views, tokens, dim]       f32
 ///
 /// Sums in f32.
 void patch_embedding(const Stream&, Tensor pixels, Tensor weight, Tensor bias, Tensor position,

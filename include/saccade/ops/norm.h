@@ -5,31 +5,43 @@
 
 namespace saccade::ops {
 
+/// What an RMSNorm needs of the rows that an op stores, so that nothing reads them again:
+///
+///   scaled[r, :]        = out[r, :] * scale
+///   sum(squares[r, :])  = |out[r, :]|^2
+///
+/// With x = scaled, norm(out) W^T is the product x W^T with rows times 1 / rms (RowNorm).
+struct NormOutputs {
+  Tensor scale = {};    // [n] f32
+  Tensor scaled = {};   // [m, n] f32, bf16 or f16; given together with scale and squares, or none
+  Tensor squares = {};  // [m, parts] f32, parts at least n / 64, rounded up; which columns make a part is the
+                        // implementation's
+};
+
+/// The rows of x are those of an RMSNorm without its division:
+/// row r counts times 1 / sqrt(sum(squares[r, :]) / k + eps).
+struct RowNorm {
+  Tensor squares = {};  // [m, parts] f32, from NormOutputs
+  float eps = 0;
+};
+
 /// out[r, :] = (x[r, :] - mean(x[r, :])) / sqrt(var(x[r, :]) + eps) * weight + bias
 ///
-///   x, out        [rows, dim]  f32 or bf16, each of its own; out may be x
+///   x, out        [rows, dim]  f32, bf16 or f16, each of its own; out may be x
 ///   weight, bias  [dim]        f32
 ///
 /// Mean and (biased) variance in f32, in two passes.
 void layer_norm(const Stream&, Tensor x, Tensor weight, Tensor bias, float eps, Tensor out);
 
-/// out[r, :] = x[r, :] / rms(x[r, :]) * weight,  rms(v) = sqrt(mean(v^2) + eps)
+/// out[r, :] = x[r, :] / rms(x[r, :]) * weight + shift,  rms(v) = sqrt(mean(v^2) + eps)
 ///
-///   x, out  [rows, dim]  f32 or bf16, each of its own; out may be x
+///   x, out  [rows, dim]  f32, bf16 or f16, each of its own; out may be x
 ///   weight  [dim]        f32; Gemma's (1 + w) is folded at load time
-///
-/// Sums in f32. CUDA: dim is a multiple of 8, at most 4096.
-/// Overlap: reads weight before the previous kernel has finished.
-void rms_norm(const Stream&, Tensor x, Tensor weight, float eps, Tensor out);
-
-/// out[r, :] = x[r, :] / rms(x[r, :]) * (1 + scale) + shift
-///
-///   x, out      [rows, dim]  f32 or bf16, each of its own; out may be x
-///   modulation  [3, dim]     f32: scale, shift, gate. The gate is not read here: it belongs to
-///                            the residual of the branch that follows (GemmEpilogue::gate).
+///   shift   [dim]        f32; may be absent. adaRMS has one, and takes both from a condition.
 ///
 /// Sums in f32.
-void ada_rms_norm(const Stream&, Tensor x, Tensor modulation, float eps, Tensor out);
+/// Overlap: reads weight before the previous kernel has finished.
+void rms_norm(const Stream&, Tensor x, Tensor weight, Tensor shift, float eps, Tensor out);
 
 /// The affine map of one feature vector: normalised = (raw - center) / range * gain + bias.
 struct FeatureScaling {

@@ -18,12 +18,14 @@ void rope_table(float base, Tensor table);
 ///   y[i + head_dim/2] = x[i + head_dim/2] cos + x[i] sin
 ///
 ///   qkv        [rows, (heads + 2 kv_heads) head_dim]  f32 or bf16: queries, keys, values
-///   positions  [rows]                                 i32, each below the table's rows
+///   positions  [rows]                                 i32, each below the rows of table and k
 ///   table      [positions, head_dim]                  f32, from rope_table
 ///   q          [rows, heads, head_dim]                type of qkv
-///   k, v       [rows, kv_heads, head_dim]             type of qkv; v is copied unrotated
+///   k, v       [cache rows, kv_heads, head_dim]       type of qkv: row r goes to row positions[r];
+///                                                     v is copied unrotated
 ///
-/// Rotates in f32, rounds once. q may not be given: then only k and v are written.
+/// Rotates in f32, rounds once. q may not be given: then only k and v are written. CUDA does not
+/// check positions.
 void rope(const Stream&, Tensor qkv, Tensor positions, Tensor table, Tensor q, Tensor k, Tensor v);
 
 }  // namespace saccade::ops

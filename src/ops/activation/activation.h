@@ -1,5 +1,6 @@
 #pragma once
 
+#include "saccade/stream.h"
 #include "saccade/tensor.h"
 
 namespace saccade::ops::detail {
@@ -13,5 +14,7 @@ struct ActivationParams {
 
 void silu_cpu(const ActivationParams&);
 void gelu_cpu(const ActivationParams&);
+void silu_cuda(const ActivationParams&, CUstream_st*);
+void gelu_cuda(const ActivationParams&, CUstream_st*);
 
 }  // namespace saccade::ops::detail

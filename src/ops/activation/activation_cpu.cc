@@ -1,6 +1,6 @@
-#include "core/bf16.h"
 #include "ops/activation/activation.h"
 #include "ops/activation/functions.h"
+#include "ops/elements.h"
 
 namespace saccade::ops::detail {
 namespace {
@@ -14,7 +14,7 @@ void apply(const ActivationParams& p, Function function) {
 
 template <typename Function>
 void apply(const ActivationParams& p, Function function) {
-  return p.dtype == DType::kF32 ? apply<float>(p, function) : apply<bf16>(p, function);
+  visit_type(p.dtype, [&]<typename T>() { apply<T>(p, function); });
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "ops/dispatch.h"
+#include "ops/trace.h"
 #include "saccade/ops/attention.h"
 
 namespace saccade::ops {
@@ -22,8 +23,29 @@ void check_visible(const Stream& stream, const Tensor& visible, int rows, int kv
   }
 }
 
+void run_on_cuda(const Stream& stream, const detail::AttentionParams& p) {
+  const bool sm90 = stream.arch >= 90;
+  if (sm90 && detail::attention_split_takes(p)) return detail::attention_split(p, stream.handle);
+  if (sm90 && detail::attention_multi_query_takes(p)) {
+    return detail::attention_multi_query(p, stream.handle);
+  }
+  if (detail::attention_mma_takes(p)) return detail::attention_mma(p, stream.handle);
+  detail::attention_simple(p, stream.handle);
+}
+
+OpRecord record(const char* op, const detail::AttentionParams& p, int visible_keys) {
+  const int keys = p.visible && visible_keys > 0 ? visible_keys : p.kv_rows;
+  const std::string views = p.sequences > 1 ? std::to_string(p.sequences) + " x " : "";
+  return {.op = op,
+          .shape = views + std::to_string(p.rows) + " rows, " + std::to_string(p.heads) + " x " +
+                   std::to_string(p.head_dim),
+          .flops = 4.0 * p.sequences * p.rows * keys * p.heads * p.head_dim};
+}
+
 void run(const char* op, const Stream& stream, const detail::AttentionParams& params) {
-  detail::check_has_kernel(op, stream);
+  const auto describe = [&] { return record(op, params, stream.trace->visible_keys); };
+  if (!detail::may_run(stream, describe)) return;
+  if (stream.device == Device::kCuda) return run_on_cuda(stream, params);
   if (params.head_dim <= detail::kMaxBlasHeadDim) return detail::attention_blas(params);
   detail::attention_cpu(params);
 }
@@ -53,7 +75,7 @@ AttentionParams attention_params(const Stream& stream, const Tensor& q, const Te
                     out.shape[1] == std::int64_t(heads) * head_dim,
                 kOp, "out must be [", rows, ", ", std::int64_t(heads) * head_dim, "], got ",
                 out.shape.str());
-  check_f32_or_bf16(kOp, {"q", q});
+  check_floating(kOp, {"q", q});
   check_type(kOp, {"k", k}, q.dtype);
   check_type(kOp, {"v", v}, q.dtype);
   check_type(kOp, {"out", out}, q.dtype);
@@ -89,7 +111,7 @@ AttentionParams attention_packed_params(const Stream& stream, const Tensor& qkv,
                 "qkv's last extent must be 3 x ", heads, " heads x head_dim, got ", stride);
   const int width = stride / 3;
   check_shape(kPackedOp, {"out", out}, {qkv.shape[0], qkv.shape[1], width});
-  check_f32_or_bf16(kPackedOp, {"qkv", qkv});
+  check_floating(kPackedOp, {"qkv", qkv});
   check_type(kPackedOp, {"out", out}, qkv.dtype);
   check_apart(kPackedOp, {"out", out}, {"qkv", qkv});
   const auto* first = static_cast<const std::byte*>(qkv.data);

@@ -39,4 +39,20 @@ void attention_cpu(const AttentionParams&);
 constexpr int kMaxBlasHeadDim = 512;
 void attention_blas(const AttentionParams&);
 
+/// Any types, extents and masks; one warp for each query.
+void attention_simple(const AttentionParams&, CUstream_st*);
+
+/// bf16 or f16, head_dim a multiple of 8 up to 256, rows of 16-byte multiples (sm_80 and later).
+bool attention_mma_takes(const AttentionParams&);
+void attention_mma(const AttentionParams&, CUstream_st*);
+
+/// Multi-query attention of many rows, head_dim 256, bf16 (sm_90).
+bool attention_multi_query_takes(const AttentionParams&);
+void attention_multi_query(const AttentionParams&, CUstream_st*);
+
+/// Multi-query attention of at most 64 rows against a long cache, head_dim 256, bf16: the keys are
+/// split over a cluster (sm_90).
+bool attention_split_takes(const AttentionParams&);
+void attention_split(const AttentionParams&, CUstream_st*);
+
 }  // namespace saccade::ops::detail

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <vector>
 
-#include "core/bf16.h"
 #include "ops/attention/attention.h"
+#include "ops/elements.h"
 
 namespace saccade::ops::detail {
 namespace {
@@ -56,7 +56,7 @@ void attention(const AttentionParams& p) {
 }  // namespace
 
 void attention_cpu(const AttentionParams& p) {
-  return p.dtype == DType::kF32 ? attention<float>(p) : attention<bf16>(p);
+  visit_type(p.dtype, [&]<typename T>() { attention<T>(p); });
 }
 
 }  // namespace saccade::ops::detail

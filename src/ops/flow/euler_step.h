@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "saccade/stream.h"
+
 namespace saccade::ops::detail {
 
 struct EulerStepParams {
@@ -12,5 +14,6 @@ struct EulerStepParams {
 };
 
 void euler_step_cpu(const EulerStepParams&);
+void euler_step_cuda(const EulerStepParams&, CUstream_st*);
 
 }  // namespace saccade::ops::detail

@@ -2,29 +2,56 @@
 
 #include "core/check.h"
 #include "ops/dispatch.h"
+#include "ops/norm/operands.h"
+#include "ops/trace.h"
 
 namespace saccade::ops {
 namespace {
 
 constexpr auto kOp = "gemm";
 
+/// As it follows a shape.
+const char* name_of(Activation activation) {
+  switch (activation) {
+    case Activation::kGelu:
+      return " gelu";
+    case Activation::kSilu:
+      return " silu";
+    case Activation::kGeglu:
+      return " geglu";
+    case Activation::kNone:
+      break;
+  }
+  return "";
+}
+
+void check_vector(const char* name, const Tensor& vector, int size) {
+  if (!vector) return;
+  detail::check_shape(kOp, {name, vector}, {size});
+  detail::check_type(kOp, {name, vector}, DType::kF32);
+}
+
+void check_norm(const Stream& stream, const RowNorm& norm, int m) {
+  if (!norm.squares) return;
+  detail::check_given(kOp, stream, {{"norm.squares", norm.squares}});
+  detail::check_type(kOp, {"norm.squares", norm.squares}, DType::kF32);
+  SACCADE_CHECK(norm.squares.shape.rank() == 2 && norm.squares.shape[0] == m, kOp,
+                "norm.squares must be [", m, ", parts], got ", norm.squares.shape.str());
+}
+
 void check_epilogue(const Stream& stream, const GemmEpilogue& epilogue, int weight_rows,
                     const Tensor& out) {
-  const auto& [bias, activation, gate, residual] = epilogue;
+  const auto& [norm, bias, activation, gate, residual, next] = epilogue;
   detail::check_optional(kOp, stream, {{"bias", bias}, {"gate", gate}, {"residual", residual}});
-  if (bias) {
-    detail::check_shape(kOp, {"bias", bias}, {weight_rows});
-    detail::check_type(kOp, {"bias", bias}, DType::kF32);
-  }
-  if (gate) {
-    detail::check_shape(kOp, {"gate", gate}, {out.shape[1]});
-    detail::check_type(kOp, {"gate", gate}, DType::kF32);
-  }
+  check_norm(stream, norm, out.shape[0]);
+  check_vector("bias", bias, weight_rows);
+  check_vector("gate", gate, out.shape[1]);
   if (residual) {
     detail::check_shape(kOp, {"residual", residual}, out.shape);
     detail::check_type(kOp, {"residual", residual}, out.dtype);
     detail::check_same_or_apart(kOp, {"residual", residual}, {"out", out});
   }
+  detail::check_norm_outputs(kOp, stream, next, out);
 }
 
 }  // namespace
@@ -46,9 +73,9 @@ GemmParams gemm_params(const Stream& stream, const Tensor& x, const Tensor& weig
                 kOp, "weight must be [", (geglu ? 2 : 1) * std::int64_t(n), ", ", k, "], got ",
                 weight.shape.str());
   check_shape(kOp, {"out", out}, {m, n});
-  check_f32_or_bf16(kOp, {"x", x});
-  check_f32_or_bf16(kOp, {"weight", weight});
-  check_f32_or_bf16(kOp, {"out", out});
+  check_floating(kOp, {"x", x});
+  check_floating(kOp, {"weight", weight});
+  check_floating(kOp, {"out", out});
   check_apart(kOp, {"out", out}, {"x", x});
   check_epilogue(stream, epilogue, weight.shape[0], out);
   return {.x = x.data,
@@ -63,16 +90,42 @@ GemmParams gemm_params(const Stream& stream, const Tensor& x, const Tensor& weig
           .activation = epilogue.activation,
           .x_type = x.dtype,
           .weight_type = weight.dtype,
-          .residual_type = out.dtype,
-          .out_type = out.dtype};
+          .out_type = out.dtype,
+          .norm_squares = epilogue.norm.squares.as<float>(),
+          .norm_parts = epilogue.norm.squares ? epilogue.norm.squares.shape[1] : 0,
+          .norm_eps = epilogue.norm.eps,
+          .scale = epilogue.next.scale.as<float>(),
+          .scaled = epilogue.next.scaled.data,
+          .scaled_type = epilogue.next.scaled.dtype,
+          .squares = epilogue.next.squares.as<float>(),
+          .squares_parts = epilogue.next.squares ? epilogue.next.squares.shape[1] : 0};
+}
+
+OpRecord describe_gemm(const char* op, const GemmParams& p) {
+  const bool geglu = p.activation == Activation::kGeglu;
+  const int columns = (geglu ? 2 : 1) * p.n;
+  const double weights = double(columns) * p.k;
+  return {.op = op,
+          .shape = std::to_string(p.m) + " x " + std::to_string(p.k) + " x " +
+                   std::to_string(columns) + name_of(p.activation),
+          .flops = 2 * weights * p.m,
+          .bytes = weights * double(size_of(p.weight_type))};
+}
+
+void gemm_cuda(const GemmParams& p, const Stream& stream) {
+  if (gemm_thin_takes(p)) return gemm_thin(p, stream.handle);
+  if (stream.arch >= 90 && gemm_skinny_takes(p)) return gemm_skinny(p, stream.handle);
+  if (stream.arch >= 90 && gemm_sm90_takes(p)) return gemm_sm90(p, stream.handle);
+  if (gemm_mma_takes(p)) return gemm_mma(p, stream.handle);
+  gemm_simple(p, stream.handle);
 }
 
 }  // namespace detail
 
 void gemm(const Stream& stream, Tensor x, Tensor weight, const GemmEpilogue& epilogue, Tensor out) {
   const auto params = detail::gemm_params(stream, x, weight, epilogue, out);
-  detail::check_has_kernel(kOp, stream);
-  detail::gemm_blas(params);
+  if (!detail::may_run(stream, [&] { return detail::describe_gemm(kOp, params); })) return;
+  stream.device == Device::kCpu ? detail::gemm_blas(params) : detail::gemm_cuda(params, stream);
 }
 
 }  // namespace saccade::ops

@@ -1,15 +1,18 @@
 #pragma once
 
+#include "ops/rope/rope.h"
+#include "ops/trace.h"
 #include "saccade/ops/gemm.h"
 
 namespace saccade::ops::detail {
 
+/// Operands that are not given are null.
 struct GemmParams {
   const void* x;
   const void* weight;
-  const float* bias;     // null: not given
-  const float* gate;     // null: not given
-  const void* residual;  // null: not given
+  const float* bias;
+  const float* gate;
+  const void* residual;  // of out's type
   void* out;
   int m;
   int n;  // columns of out: kGeglu has 2n rows of weight
@@ -17,9 +20,27 @@ struct GemmParams {
   Activation activation;
   DType x_type;
   DType weight_type;
-  DType residual_type;
   DType out_type;
+
+  const float* norm_squares;  // [m, norm_parts]
+  int norm_parts;
+  float norm_eps;
+
+  const float* scale;
+  void* scaled;
+  DType scaled_type;
+  float* squares;  // [m, squares_parts]
+  int squares_parts;
 };
+
+/// gemm.out is qkv, the scratch; rope reads it where the projection does not rotate by itself.
+struct QkvParams {
+  GemmParams gemm;
+  RopeParams rope;
+};
+
+/// The product for a trace.
+OpRecord describe_gemm(const char* op, const GemmParams&);
 
 /// Checks the operands of ops::gemm.
 GemmParams gemm_params(const Stream&, const Tensor& x, const Tensor& weight, const GemmEpilogue&,
@@ -29,5 +50,31 @@ void gemm_cpu(const GemmParams&);
 
 /// The same through OpenBLAS, for matrices of a real policy's size.
 void gemm_blas(const GemmParams&);
+
+/// The kernel for the shape, among those below.
+void gemm_cuda(const GemmParams&, const Stream&);
+
+/// Any types and any shape, one thread for each element of a small tile.
+void gemm_simple(const GemmParams&, CUstream_st*);
+
+/// At most 32 columns of k <= 2048, or k <= 64; not kGeglu (any GPU).
+bool gemm_thin_takes(const GemmParams&);
+void gemm_thin(const GemmParams&, CUstream_st*);
+
+/// x and weight both bf16 or both f16, k a multiple of 4 (sm_80 and later).
+bool gemm_mma_takes(const GemmParams&);
+void gemm_mma(const GemmParams&, CUstream_st*);
+
+/// x and weight both bf16 or both f16, rows of 16-byte multiples (sm_90).
+bool gemm_sm90_takes(const GemmParams&);
+void gemm_sm90(const GemmParams&, CUstream_st*);
+bool project_qkv_sm90_takes(const QkvParams&);
+void project_qkv_sm90(const QkvParams&, CUstream_st*);
+
+/// At most 64 rows of bf16, where reading the weights is the work (sm_90).
+bool gemm_skinny_takes(const GemmParams&);
+void gemm_skinny(const GemmParams&, CUstream_st*);
+bool project_qkv_skinny_takes(const QkvParams&);
+void project_qkv_skinny(const QkvParams&, CUstream_st*);
 
 }  // namespace saccade::ops::detail

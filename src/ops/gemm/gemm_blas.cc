@@ -8,6 +8,7 @@
 #include "ops/activation/functions.h"
 #include "ops/elements.h"
 #include "ops/gemm/gemm.h"
+#include "ops/gemm/rows.h"
 #include "ops/scratch.h"
 
 namespace saccade::ops::detail {
@@ -37,7 +38,7 @@ void multiply(const GemmParams& p, const Block& block, int weight_row, Scratch& 
               float* sums) {
   const View x{p.x, p.x_type, p.k};
   const View weight{p.weight, p.weight_type, p.k};
-  const bool widens = p.x_type == DType::kBf16 || p.weight_type == DType::kBf16;
+  const bool widens = p.x_type != DType::kF32 || p.weight_type != DType::kF32;
   const int step = widens ? kDepth : p.k;
   for (int begin = 0; begin < p.k; begin += step) {
     const int depth = std::min(step, p.k - begin);
@@ -68,9 +69,14 @@ void activate(Activation activation, float* values, const float* up, int count) 
   }
 }
 
-/// Takes one row of a block from the product to out. Each step is a loop that vectorises, over
-/// values that stay in the first-level cache.
-void finish_row(const GemmParams& p, int row, int column, int count, float* values, float* up) {
+/// Takes one row of a block from the product to out and returns the sum of its squares. Each step
+/// is a loop that vectorises, over values that stay in the first-level cache.
+float finish_row(const GemmParams& p, int row, int column, int count, float* values, float* up) {
+  if (p.norm_squares) {
+    const float factor = norm_factor(p, row);
+    for (int i = 0; i < count; ++i) values[i] *= factor;
+    for (int i = 0; up && i < count; ++i) up[i] *= factor;
+  }
   if (p.bias) add(values, p.bias + column, count);
   if (p.bias && up) add(up, p.bias + p.n + column, count);
   activate(p.activation, values, up, count);
@@ -78,18 +84,20 @@ void finish_row(const GemmParams& p, int row, int column, int count, float* valu
     for (int i = 0; i < count; ++i) values[i] *= p.gate[column + i];
   }
   const std::int64_t first = std::int64_t(row) * p.n + column;
-  if (p.residual && p.residual_type == DType::kF32) {
-    add(values, static_cast<const float*>(p.residual) + first, count);
-  } else if (p.residual) {
-    const bf16* residual = static_cast<const bf16*>(p.residual) + first;
-    for (int i = 0; i < count; ++i) values[i] += to_float(residual[i]);
-  }
-  if (p.out_type == DType::kF32) {
-    std::copy_n(values, count, static_cast<float*>(p.out) + first);
-  } else {
-    bf16* out = static_cast<bf16*>(p.out) + first;
-    for (int i = 0; i < count; ++i) out[i] = from_float<bf16>(values[i]);
-  }
+  visit_type(p.out_type, [&]<typename T>() {
+    if (p.residual) {
+      const T* residual = static_cast<const T*>(p.residual) + first;
+      for (int i = 0; i < count; ++i) values[i] += to_float(residual[i]);
+    }
+    T* out = static_cast<T*>(p.out) + first;
+    for (int i = 0; i < count; ++i) out[i] = from_float<T>(values[i]);
+  });
+  if (!p.scaled) return 0;
+  visit_type(p.scaled_type, [&]<typename T>() {
+    T* scaled = static_cast<T*>(p.scaled) + first;
+    for (int i = 0; i < count; ++i) scaled[i] = from_float<T>(values[i] * p.scale[column + i]);
+  });
+  return cblas_sdot(count, values, 1, values, 1);
 }
 
 void run_block(const GemmParams& p, const Block& block, Scratch& scratch) {
@@ -98,8 +106,15 @@ void run_block(const GemmParams& p, const Block& block, Scratch& scratch) {
   if (geglu) multiply(p, block, p.n + block.column, scratch, scratch.up);
   for (int i = 0; i < block.rows; ++i) {
     const int offset = i * block.columns;
-    finish_row(p, block.row + i, block.column, block.columns, scratch.sums + offset,
-               geglu ? scratch.up + offset : nullptr);
+    const int row = block.row + i;
+    const float squares = finish_row(p, row, block.column, block.columns, scratch.sums + offset,
+                                     geglu ? scratch.up + offset : nullptr);
+    if (!p.squares) continue;
+    if (block.column == 0) {
+      store_squares(p, row, squares);
+    } else {
+      p.squares[std::int64_t(row) * p.squares_parts] += squares;
+    }
   }
 }
 

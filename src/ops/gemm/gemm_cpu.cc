@@ -3,16 +3,18 @@
 #include "ops/activation/functions.h"
 #include "ops/elements.h"
 #include "ops/gemm/gemm.h"
+#include "ops/gemm/rows.h"
 
 namespace saccade::ops::detail {
 namespace {
 
-/// x[row, :] . weight[column, :] + bias[column]
+/// x[row, :] . weight[column, :] * norm + bias[column]
 float linear(const GemmParams& p, std::int64_t row, std::int64_t column) {
   float sum = 0;
   for (int i = 0; i < p.k; ++i) {
     sum += load(p.x, p.x_type, row * p.k + i) * load(p.weight, p.weight_type, column * p.k + i);
   }
+  sum *= norm_factor(p, row);
   return p.bias ? sum + p.bias[column] : sum;
 }
 
@@ -35,13 +37,17 @@ float activated(const GemmParams& p, std::int64_t row, std::int64_t column) {
 
 void gemm_cpu(const GemmParams& p) {
   for (std::int64_t row = 0; row < p.m; ++row) {
+    float squares = 0;
     for (std::int64_t column = 0; column < p.n; ++column) {
       const std::int64_t index = row * p.n + column;
       float value = activated(p, row, column);
       if (p.gate) value *= p.gate[column];
-      if (p.residual) value += load(p.residual, p.residual_type, index);
+      if (p.residual) value += load(p.residual, p.out_type, index);
       store(p.out, p.out_type, index, value);
+      if (p.scaled) store(p.scaled, p.scaled_type, index, value * p.scale[column]);
+      squares += value * value;
     }
+    if (p.squares) store_squares(p, row, squares);
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include "core/check.h"
 #include "ops/dispatch.h"
+#include "ops/trace.h"
+#include "saccade/ops/gemm.h"
 #include "saccade/ops/image.h"
 
 namespace saccade::ops {
@@ -12,11 +14,11 @@ constexpr auto kOp = "patch_embedding";
 void check_types(const Tensor& pixels, const Tensor& weight, const Tensor& bias,
                  const Tensor& position, const Tensor& patches, const Tensor& out) {
   detail::check_type(kOp, {"pixels", pixels}, DType::kF32);
-  detail::check_f32_or_bf16(kOp, {"weight", weight});
+  detail::check_floating(kOp, {"weight", weight});
   detail::check_type(kOp, {"bias", bias}, DType::kF32);
   detail::check_type(kOp, {"position", position}, DType::kF32);
-  detail::check_f32_or_bf16(kOp, {"out", out});
-  detail::check_type(kOp, {"patches", patches}, out.dtype);
+  detail::check_type(kOp, {"out", out}, DType::kF32);
+  detail::check_floating(kOp, {"patches", patches});
   detail::check_apart(kOp, {"patches", patches}, {"pixels", pixels});
   detail::check_apart(kOp, {"out", out}, {"patches", patches});
 }
@@ -32,7 +34,6 @@ void patch_embedding(const Stream& stream, Tensor pixels, Tensor weight, Tensor 
                        {"position", position},
                        {"patches", patches},
                        {"out", out}});
-  detail::check_has_kernel(kOp, stream);
   SACCADE_CHECK(
       pixels.shape.rank() == 4 && pixels.shape[1] == 3 && pixels.shape[2] == pixels.shape[3], kOp,
       "pixels must be [views, 3, size, size], got ", pixels.shape.str());
@@ -51,18 +52,21 @@ void patch_embedding(const Stream& stream, Tensor pixels, Tensor weight, Tensor 
   detail::check_shape(kOp, {"patches", patches}, {views, tokens, 3 * patch * patch});
   detail::check_shape(kOp, {"out", out}, {views, tokens, dim});
   check_types(pixels, weight, bias, position, patches, out);
-  detail::patch_embedding_cpu({.pixels = pixels.as<float>(),
-                               .weight = weight.data,
-                               .bias = bias.as<float>(),
-                               .position = position.as<float>(),
-                               .patches = patches.data,
-                               .out = out.data,
-                               .views = views,
-                               .size = size,
-                               .patch = patch,
-                               .dim = dim,
-                               .weight_type = weight.dtype,
-                               .out_type = out.dtype});
+  const detail::PatchEmbeddingParams params{.pixels = pixels.as<float>(),
+                                            .patches = patches.data,
+                                            .views = views,
+                                            .size = size,
+                                            .patch = patch,
+                                            .patches_type = patches.dtype};
+  if (detail::may_run(stream, "extract_patches", patches)) {
+    stream.device == Device::kCpu ? detail::extract_patches_cpu(params)
+                                  : detail::extract_patches_cuda(params, stream.handle);
+  }
+  const Tensor rows_of_weight = weight.reshaped({dim, 3 * patch * patch});
+  for (int view = 0; view < views; ++view) {
+    gemm(stream, patches.rows(view, 1).reshaped({tokens, 3 * patch * patch}), rows_of_weight,
+         {.bias = bias, .residual = position}, out.rows(view, 1).reshaped({tokens, dim}));
+  }
 }
 
 }  // namespace saccade::ops

@@ -1,24 +1,21 @@
 #pragma once
 
+#include "saccade/stream.h"
 #include "saccade/tensor.h"
 
 namespace saccade::ops::detail {
 
 struct PatchEmbeddingParams {
   const float* pixels;
-  const void* weight;
-  const float* bias;
-  const float* position;
   void* patches;
-  void* out;
   int views;
   int size;   // of a view, in pixels
   int patch;  // in pixels
-  int dim;
-  DType weight_type;
-  DType out_type;
+  DType patches_type;
 };
 
-void patch_embedding_cpu(const PatchEmbeddingParams&);
+/// patches[view, token, :] = the token's pixels, channel by channel and row by row.
+void extract_patches_cpu(const PatchEmbeddingParams&);
+void extract_patches_cuda(const PatchEmbeddingParams&, CUstream_st*);
 
 }  // namespace saccade::ops::detail

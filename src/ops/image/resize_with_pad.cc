@@ -4,13 +4,17 @@
 
 #include "core/check.h"
 #include "ops/dispatch.h"
+#include "ops/trace.h"
 
 namespace saccade::ops {
+namespace {
+
+constexpr auto kOp = "resize_with_pad";
+
+}  // namespace
 
 void resize_with_pad(const Stream& stream, Tensor frame, ResizeFilter filter, Tensor out) {
-  constexpr auto kOp = "resize_with_pad";
   detail::check_given(kOp, stream, {{"frame", frame}, {"out", out}});
-  detail::check_has_kernel(kOp, stream);
   detail::check_type(kOp, {"frame", frame}, DType::kU8);
   detail::check_type(kOp, {"out", out}, DType::kF32);
   SACCADE_CHECK(frame.shape.rank() == 3 && frame.shape[2] == 3, kOp,
@@ -23,22 +27,33 @@ void resize_with_pad(const Stream& stream, Tensor frame, ResizeFilter filter, Te
                 "out must be [3, size, size], got ", out.shape.str());
   detail::check_apart(kOp, {"out", out}, {"frame", frame});
 
+  const auto params = detail::resize_with_pad_params(frame.as<std::uint8_t>(), height, width, size,
+                                                     filter, out.as<float>());
+  if (!detail::may_run(stream, kOp, frame)) return;
+  stream.device == Device::kCpu ? detail::resize_with_pad_cpu(params)
+                                : detail::resize_with_pad_cuda(params, stream.handle);
+}
+
+namespace detail {
+
+ResizeWithPadParams resize_with_pad_params(const std::uint8_t* frame, int height, int width,
+                                           int size, ResizeFilter filter, float* out) {
   const double ratio = std::max(double(width) / size, double(height) / size);
   const int resized_height = int(height / ratio);
   const int resized_width = int(width / ratio);
   SACCADE_CHECK(resized_height > 0 && resized_width > 0, kOp, "a frame of ", height, " x ", width,
                 " is too elongated to keep a pixel of its short side at ", size, " x ", size);
-
-  detail::resize_with_pad_cpu({.frame = frame.as<std::uint8_t>(),
-                               .out = out.as<float>(),
-                               .height = height,
-                               .width = width,
-                               .size = size,
-                               .resized_height = resized_height,
-                               .resized_width = resized_width,
-                               .top = (size - resized_height) / 2,
-                               .left = (size - resized_width) / 2,
-                               .filter = filter});
+  return {.frame = frame,
+          .out = out,
+          .height = height,
+          .width = width,
+          .size = size,
+          .resized_height = resized_height,
+          .resized_width = resized_width,
+          .top = (size - resized_height) / 2,
+          .left = (size - resized_width) / 2,
+          .filter = filter};
 }
 
+}  // namespace detail
 }  // namespace saccade::ops

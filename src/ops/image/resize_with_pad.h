@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "saccade/ops/image.h"
+#include "saccade/stream.h"
 
 namespace saccade::ops::detail {
 
@@ -19,6 +20,16 @@ struct ResizeWithPadParams {
   ResizeFilter filter;
 };
 
+/// The geometry of a resize, which fails when a side would vanish.
+ResizeWithPadParams resize_with_pad_params(const std::uint8_t* frame, int height, int width,
+                                           int size, ResizeFilter, float* out);
+
 void resize_with_pad_cpu(const ResizeWithPadParams&);
+void resize_with_pad_cuda(const ResizeWithPadParams&, CUstream_st*);
+
+/// The same for several views whose params lie in device memory, so that frames of other extents
+/// need no other launch; `size` and `filter` are those of every view.
+void resize_views_cuda(const ResizeWithPadParams* views_on_device, int views, int size,
+                       ResizeFilter, CUstream_st*);
 
 }  // namespace saccade::ops::detail

@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "ops/dispatch.h"
+#include "ops/trace.h"
 #include "saccade/ops/norm.h"
 
 namespace saccade::ops {
@@ -11,7 +12,6 @@ detail::FeatureScalingParams checked(const char* op, const Stream& stream, const
                                      const FeatureScaling& scaling, const Tensor& out) {
   const auto& [center, range, gain, bias] = scaling;
   detail::check_given(op, stream, {{"x", x}, {"center", center}, {"range", range}, {"out", out}});
-  detail::check_has_kernel(op, stream);
   SACCADE_CHECK(x.shape.rank() == 2, op, "x must be [rows, dim], got ", x.shape.str());
   SACCADE_CHECK(center.shape.rank() == 1, op, "center must be [dim], got ", center.shape.str());
   const int rows = x.shape[0];
@@ -40,7 +40,9 @@ void normalize(const Stream& stream, Tensor x, const FeatureScaling& scaling, Te
   constexpr auto kOp = "normalize";
   const auto params = checked(kOp, stream, x, scaling, out);
   detail::check_shape(kOp, {"x", x}, out.shape);
-  detail::normalize_cpu(params);
+  if (!detail::may_run(stream, kOp, out)) return;
+  stream.device == Device::kCpu ? detail::normalize_cpu(params)
+                                : detail::normalize_cuda(params, stream.handle);
 }
 
 void denormalize(const Stream& stream, Tensor x, const FeatureScaling& scaling, Tensor out) {
@@ -48,7 +50,9 @@ void denormalize(const Stream& stream, Tensor x, const FeatureScaling& scaling, 
   const auto params = checked(kOp, stream, x, scaling, out);
   SACCADE_CHECK(params.x_stride >= params.dim, kOp, "x must have at least ", params.dim,
                 " columns, got ", x.shape.str());
-  detail::denormalize_cpu(params);
+  if (!detail::may_run(stream, kOp, out)) return;
+  stream.device == Device::kCpu ? detail::denormalize_cpu(params)
+                                : detail::denormalize_cuda(params, stream.handle);
 }
 
 }  // namespace saccade::ops

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "saccade/stream.h"
+
 namespace saccade::ops::detail {
 
 /// Of normalize and of its inverse.
@@ -17,5 +19,7 @@ struct FeatureScalingParams {
 
 void normalize_cpu(const FeatureScalingParams&);
 void denormalize_cpu(const FeatureScalingParams&);
+void normalize_cuda(const FeatureScalingParams&, CUstream_st*);
+void denormalize_cuda(const FeatureScalingParams&, CUstream_st*);
 
 }  // namespace saccade::ops::detail

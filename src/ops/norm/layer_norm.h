@@ -1,5 +1,6 @@
 #pragma once
 
+#include "saccade/stream.h"
 #include "saccade/tensor.h"
 
 namespace saccade::ops::detail {
@@ -17,5 +18,6 @@ struct LayerNormParams {
 };
 
 void layer_norm_cpu(const LayerNormParams&);
+void layer_norm_cuda(const LayerNormParams&, CUstream_st*);
 
 }  // namespace saccade::ops::detail

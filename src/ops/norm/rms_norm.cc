@@ -1,24 +1,36 @@
 #include "ops/norm/rms_norm.h"
 
-#include "core/check.h"
 #include "ops/norm/operands.h"
+#include "ops/trace.h"
 #include "saccade/ops/norm.h"
 
 namespace saccade::ops {
 
-void rms_norm(const Stream& stream, Tensor x, Tensor weight, float eps, Tensor out) {
+void rms_norm(const Stream& stream, Tensor x, Tensor weight, Tensor shift, float eps, Tensor out) {
   constexpr auto kOp = "rms_norm";
   detail::check_given(kOp, stream, {{"x", x}, {"weight", weight}, {"out", out}});
   detail::check_rows(kOp, x, out);
   const int dim = x.shape[1];
   detail::check_shape(kOp, {"weight", weight}, {dim});
   detail::check_type(kOp, {"weight", weight}, DType::kF32);
+  detail::check_optional(kOp, stream, {{"shift", shift}});
+  if (shift) {
+    detail::check_shape(kOp, {"shift", shift}, {dim});
+    detail::check_type(kOp, {"shift", shift}, DType::kF32);
+  }
 
-  const detail::RmsNormParams params{x.data,  weight.as<float>(), out.data, x.shape[0], dim, eps,
-                                     x.dtype, out.dtype};
-  if (stream.device == Device::kCpu) return detail::rms_norm_cpu(params);
-  SACCADE_CHECK(dim % 8 == 0 && dim <= 4096, kOp, "CUDA needs dim % 8 == 0 and <= 4096, got ", dim);
-  detail::rms_norm_sm90(params, stream.handle);
+  const detail::RmsNormParams params{.x = x.data,
+                                     .weight = weight.as<float>(),
+                                     .shift = shift.as<float>(),
+                                     .out = out.data,
+                                     .rows = x.shape[0],
+                                     .dim = dim,
+                                     .eps = eps,
+                                     .x_dtype = x.dtype,
+                                     .out_dtype = out.dtype};
+  if (!detail::may_run(stream, kOp, x)) return;
+  stream.device == Device::kCpu ? detail::rms_norm_cpu(params)
+                                : detail::rms_norm_cuda(params, stream.handle);
 }
 
 }  // namespace saccade::ops

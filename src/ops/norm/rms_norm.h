@@ -7,6 +7,7 @@ namespace saccade::ops::detail {
 struct RmsNormParams {
   const void* x;
   const float* weight;
+  const float* shift;  // null: none
   void* out;
   int rows;
   int dim;
@@ -16,6 +17,6 @@ struct RmsNormParams {
 };
 
 void rms_norm_cpu(const RmsNormParams&);
-void rms_norm_sm90(const RmsNormParams&, CUstream_st* stream);
+void rms_norm_cuda(const RmsNormParams&, CUstream_st*);
 
 }  // namespace saccade::ops::detail

@@ -19,7 +19,8 @@ void rms_norm(const RmsNormParams& p) {
     const float scale = 1.0f / std::sqrt(sum / p.dim + p.eps);
 
     for (int i = 0; i < p.dim; ++i) {
-      out[i] = from_float<Out>(to_float(x[i]) * scale * p.weight[i]);
+      const float shift = p.shift ? p.shift[i] : 0;
+      out[i] = from_float<Out>(to_float(x[i]) * scale * p.weight[i] + shift);
     }
   }
 }

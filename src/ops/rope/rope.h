@@ -1,5 +1,6 @@
 #pragma once
 
+#include "saccade/stream.h"
 #include "saccade/tensor.h"
 
 namespace saccade::ops::detail {
@@ -19,5 +20,10 @@ struct RopeParams {
 };
 
 void rope_cpu(const RopeParams&);
+void rope_cuda(const RopeParams&, CUstream_st*);
+
+/// Checks the operands of ops::rope; `op` stands in its messages.
+RopeParams rope_params(const char* op, const Stream&, const Tensor& qkv, const Tensor& positions,
+                       const Tensor& table, const Tensor& q, const Tensor& k, const Tensor& v);
 
 }  // namespace saccade::ops::detail

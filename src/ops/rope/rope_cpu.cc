@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/bf16.h"
+#include "ops/elements.h"
 #include "ops/rope/rope.h"
 
 namespace saccade::ops::detail {
@@ -30,17 +30,18 @@ void rope(const RopeParams& p) {
   const std::size_t keys = std::size_t(p.kv_heads) * p.head_dim;
   for (std::size_t row = 0; row < std::size_t(p.rows); ++row) {
     const T* qkv = static_cast<const T*>(p.qkv) + row * (queries + 2 * keys);
+    const std::size_t cache_row = std::size_t(p.positions[row]) * keys;
     const float* angles = p.table + std::size_t(p.positions[row]) * p.head_dim;
     if (p.q) rotate(qkv, p.heads, p.head_dim, angles, static_cast<T*>(p.q) + row * queries);
-    rotate(qkv + queries, p.kv_heads, p.head_dim, angles, static_cast<T*>(p.k) + row * keys);
-    std::copy_n(qkv + queries + keys, keys, static_cast<T*>(p.v) + row * keys);
+    rotate(qkv + queries, p.kv_heads, p.head_dim, angles, static_cast<T*>(p.k) + cache_row);
+    std::copy_n(qkv + queries + keys, keys, static_cast<T*>(p.v) + cache_row);
   }
 }
 
 }  // namespace
 
 void rope_cpu(const RopeParams& p) {
-  return p.dtype == DType::kF32 ? rope<float>(p) : rope<bf16>(p);
+  visit_type(p.dtype, [&]<typename T>() { rope<T>(p); });
 }
 
 }  // namespace saccade::ops::detail

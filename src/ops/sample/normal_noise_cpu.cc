@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "core/philox.h"
+#include "ops/elements.h"
 #include "ops/sample/normal_noise.h"
 
 namespace saccade::ops::detail {
@@ -30,7 +31,9 @@ void normal_noise_cpu(const NormalNoiseParams& p) {
     const auto pair0 = box_muller(words[0], words[1]);
     const auto pair1 = box_muller(words[2], words[3]);
     const std::array<float, 4> values{pair0[0], pair0[1], pair1[0], pair1[1]};
-    std::copy_n(values.begin(), std::min<std::int64_t>(4, p.size - first), p.out + first);
+    for (std::int64_t i = 0; i < std::min<std::int64_t>(4, p.size - first); ++i) {
+      store(p.out, p.dtype, first + i, p.mean + p.deviation * values[std::size_t(i)]);
+    }
   }
 }
 

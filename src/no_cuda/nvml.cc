@@ -1,0 +1,8 @@
+#include "cuda/nvml.h"
+
+namespace saccade::cuda {
+
+int sm_clock_mhz() { return 0; }
+std::string driver_version() { return {}; }
+
+}  // namespace saccade::cuda

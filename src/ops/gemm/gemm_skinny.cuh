@@ -1,0 +1,377 @@
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/launch.h"
+#include "cuda/ptx/memory.cuh"
+#include "cuda/ptx/wgmma.cuh"
+#include "cuda/tensor_map.h"
+#include "ops/gemm/epilogue.cuh"
+#include "ops/gemm/gemm.h"
+#include "ops/rope/rope.h"
+
+// Products of at most 64 tokens, where reading the weights is the work.
+//
+// Weights are the 64-row operand of wgmma, tokens its columns. K is split over the CTAs of a
+// cluster; each pushes its partial sums into the shared memory of the CTA that finishes those
+// tokens. The first weights stream while the previous kernel still runs.
+//
+// Warps of a CTA: four for each 64-row tile, which multiply and finish; one whose first thread
+// issues all copies; one that fetches what the epilogue needs besides the product.
+//
+// A tensor map picks the weight rows so that the two rows of a thread belong together: the
+// 16 rows of warp w are group 4 tile + w of the map, rows i of its first half, then of its second.
+//
+//   product    first row 16 group + 2 i    second row: the next channel
+//   geglu      gate  8 group + i           up of the same channel
+//   heads      i of a head                 i + head_dim / 2, which RoPE rotates with it
+//
+// A CTA may exit early: nobody reads its memory, its own copies have all been waited for by the
+// consumers, and what others store there is waited for by `reduced`. Nobody stores into a CTA
+// before the cluster barrier, by which its barriers are initialised.
+namespace saccade::ops::detail::skinny {
+
+namespace ptx = cuda::ptx;
+
+constexpr int kRows = 64;   // of a weight tile
+constexpr int kChunk = 64;  // elements of K per copy: one 128-byte swizzled row
+constexpr int kRowBytes = 128;
+constexpr int kGroups = 4;  // of 16 rows in a tile
+constexpr int kMaxTokens = 64;
+
+// CTAs that share the K of a product.
+constexpr int kProductSplit = 8;
+constexpr int kGegluSplit = 2;
+constexpr int kQkvSplit = 4;
+
+void gemm_skinny_geglu(const GemmParams&, CUstream_st*);
+
+struct Tile {
+  int row_tiles;      // of 64 weight rows per CTA
+  int split;          // of K: CTAs of a cluster
+  int weight_chunks;  // resident at once
+  int x_chunks;
+};
+
+struct Params {
+  CUtensorMap weight;  // [groups, 2, 8, k]
+  CUtensorMap x;       // [m, k]
+  GemmParams gemm;
+  RopeParams rope;  // of project_qkv
+  int first_tile;
+};
+
+/// The part of the product that a consumer thread finishes. Of token tile j it holds the sums of
+/// tokens 8 j + 2 (lane % 4) and the next: v[0] v[1] of its first weight row, v[2] v[3] of its
+/// second. Tokens count from first_token.
+struct Place {
+  int tile;
+  int warp;  // of four
+  int lane;
+  int first_token;
+
+  __device__ int group() const { return kGroups * tile + warp; }
+  __device__ int row() const { return lane / 4; }
+  __device__ int column() const { return lane % 4 * 2; }
+};
+
+/// Threads of neighbouring rows exchange, so that each holds two rows of one token: the even row
+/// that of the first token, the odd row that of the second. Result: even row, odd row.
+__device__ inline float2 paired_rows(float first_token, float second_token, const Place& at) {
+  const bool odd = at.row() % 2;
+  const float other = __shfl_xor_sync(~0u, odd ? first_token : second_token, 4);
+  return odd ? make_float2(other, second_token) : make_float2(first_token, other);
+}
+
+/// 1 / rms of the tokens from `first_token` on, by one warp.
+template <int kTokens>
+__device__ void fetch_factors(const GemmParams& p, int first_token, float (&factor)[kTokens]) {
+  static_assert(kTokens <= 32);
+  const int lane = threadIdx.x % 32;
+  if (lane < kTokens && first_token + lane < p.m) factor[lane] = norm_factor(p, first_token + lane);
+}
+
+template <typename T>
+__device__ std::uint32_t address(const T& shared) {
+  return ptx::shared_address(&shared);
+}
+
+/// Epilogue is a class of
+///   kTile
+///   Constants, constants(p, place)      what is read before the previous kernel has finished
+///   Inputs, inputs(p, place)            what every thread reads beside the reduction
+///   Side<tokens>, fetch(p, place, side) what one warp reads beside the multiplication
+///   first_group(p, tile)
+///   finish(p, place, constants, inputs, side, j, v)
+template <class Epilogue, int kTokens>
+struct Kernel {
+  static constexpr Tile kTile = Epilogue::kTile;
+  static constexpr int kSplit = kTile.split;
+  static constexpr int kTokenTiles = kTokens / 8;
+  static constexpr int kOwned = (kTokenTiles + kSplit - 1) / kSplit;  // token tiles of a CTA
+  static constexpr int kConsumers = 128 * kTile.row_tiles;
+  static constexpr int kCopyThread = kConsumers;
+  static constexpr int kSideThread = kConsumers + 32;
+  static constexpr int kThreads = kConsumers + 64;
+  static constexpr int kWeightBytes = kTile.row_tiles * kRows * kRowBytes;
+
+  using Side = typename Epilogue::template Side<8 * kOwned>;
+
+  struct alignas(1024) Shared {
+    unsigned char weight[kTile.weight_chunks][kWeightBytes];
+    unsigned char x[kTile.x_chunks][kTokens * kRowBytes];
+    float4 partial[kTile.row_tiles][kSplit - 1][kOwned][128];
+    Side side;
+    std::uint64_t weight_full[kTile.weight_chunks];
+    std::uint64_t weight_empty[kTile.weight_chunks];
+    std::uint64_t x_full[kTile.x_chunks];
+    std::uint64_t x_empty[kTile.x_chunks];
+    std::uint64_t reduced[kTile.row_tiles];
+    std::uint64_t fetched;
+  };
+
+  const Params& p;
+  Shared& s;
+  int rank;
+  int chunks;  // of this CTA's part of K
+  Place at;
+
+  __device__ int owned() const { return min(max(kTokenTiles - rank * kOwned, 0), kOwned); }
+
+  // --- by one thread ---
+
+  __device__ void load_weight(int chunk, std::uint64_t policy) const {
+    const int stage = chunk % kTile.weight_chunks;
+    const std::uint32_t full = address(s.weight_full[stage]);
+    ptx::mbarrier_expect(full, kWeightBytes);
+    ptx::tensor_load(address(s.weight[stage]), &p.weight, (rank * chunks + chunk) * kChunk, 0, 0,
+                     Epilogue::first_group(p, p.first_tile + blockIdx.x / kSplit * kTile.row_tiles),
+                     full, policy);
+  }
+
+  /// Rows beyond m stay as they are: they only reach columns that nobody stores.
+  __device__ void load_x(int chunk) const {
+    const int stage = chunk % kTile.x_chunks;
+    const std::uint32_t full = address(s.x_full[stage]);
+    ptx::mbarrier_expect(full, p.gemm.m * kRowBytes);
+    ptx::tensor_load(address(s.x[stage]), &p.x, (rank * chunks + chunk) * kChunk, 0, full);
+  }
+
+  __device__ void start_weights() const {
+    ptx::prefetch_tensor_map(&p.weight);
+    ptx::prefetch_tensor_map(&p.x);
+#pragma unroll
+    for (auto& barrier : s.weight_full) ptx::mbarrier_init(address(barrier), 1);
+    ptx::fence_mbarrier_init();
+    const std::uint64_t policy = ptx::evict_first_policy();
+#pragma unroll
+    for (int chunk = 0; chunk < kTile.weight_chunks; ++chunk) {
+      if (chunk < chunks) load_weight(chunk, policy);
+    }
+  }
+
+  __device__ void initialise_barriers() const {
+    const auto initialise = [](auto& barriers, int arrivals) {
+#pragma unroll
+      for (auto& barrier : barriers) ptx::mbarrier_init(address(barrier), arrivals);
+    };
+    initialise(s.x_full, 1);
+    initialise(s.reduced, 1);
+    ptx::mbarrier_init(address(s.fetched), 1);
+    initialise(s.weight_empty, kConsumers / 32);
+    initialise(s.x_empty, kConsumers / 32);
+    ptx::fence_mbarrier_init();
+#pragma unroll
+    for (auto& barrier : s.reduced) {
+      ptx::mbarrier_expect(address(barrier),
+                           owned() * (kSplit - 1) * int(sizeof(s.partial[0][0][0])));
+    }
+  }
+
+  __device__ void load_rest() const {
+#pragma unroll
+    for (int chunk = 0; chunk < kTile.x_chunks; ++chunk) {
+      if (chunk < chunks) load_x(chunk);
+    }
+    const std::uint64_t policy = ptx::evict_first_policy();
+#pragma unroll 1
+    for (int chunk = min(kTile.weight_chunks, kTile.x_chunks); chunk < chunks; ++chunk) {
+      if (chunk >= kTile.x_chunks) {
+        ptx::mbarrier_wait(address(s.x_empty[chunk % kTile.x_chunks]),
+                           (chunk / kTile.x_chunks - 1) % 2);
+        load_x(chunk);
+      }
+      if (chunk >= kTile.weight_chunks) {
+        ptx::mbarrier_wait(address(s.weight_empty[chunk % kTile.weight_chunks]),
+                           (chunk / kTile.weight_chunks - 1) % 2);
+        load_weight(chunk, policy);
+      }
+    }
+  }
+
+  // --- by a warpgroup ---
+
+  __device__ void release(int chunk) const {
+    if (at.lane != 0) return;
+    ptx::mbarrier_arrive(address(s.weight_empty[chunk % kTile.weight_chunks]));
+    ptx::mbarrier_arrive(address(s.x_empty[chunk % kTile.x_chunks]));
+  }
+
+  __device__ void multiply(int row_tile, float (&sums)[kTokens / 2]) const {
+    ptx::pin_registers(sums);
+#pragma unroll 1
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      const int weight = chunk % kTile.weight_chunks;
+      const int x = chunk % kTile.x_chunks;
+      ptx::mbarrier_wait(address(s.weight_full[weight]), chunk / kTile.weight_chunks % 2);
+      ptx::mbarrier_wait(address(s.x_full[x]), chunk / kTile.x_chunks % 2);
+      const std::uint64_t a =
+          ptx::k_major_128b(address(s.weight[weight]) + row_tile * kRows * kRowBytes);
+      const std::uint64_t b = ptx::k_major_128b(address(s.x[x]));
+      ptx::wgmma_fence();
+#pragma unroll
+      for (int k = 0; k < kChunk / 16; ++k) {
+        ptx::Wgmma<__nv_bfloat16, kTokens>::ss(sums, a + 2 * k, b + 2 * k, 1);
+      }
+      ptx::wgmma_commit();
+      ptx::wgmma_wait<1>();
+      if (chunk > 0) release(chunk - 1);
+    }
+    ptx::wgmma_wait<0>();
+    ptx::pin_registers(sums);
+  }
+
+  /// Sends the sums of the token tiles that others finish.
+  __device__ void push(int row_tile, const float (&sums)[kTokens / 2]) const {
+#pragma unroll
+    for (int tile = 0; tile < kTokenTiles; ++tile) {
+      const int owner = tile / kOwned;
+      if (owner == rank) continue;
+      const float4& slot =
+          s.partial[row_tile][rank - (rank > owner)][tile % kOwned][threadIdx.x % 128];
+      const float* v = sums + 4 * tile;
+      ptx::store_async(ptx::remote_address(address(slot), owner), v[0], v[1], v[2], v[3],
+                       ptx::remote_address(address(s.reduced[row_tile]), owner));
+    }
+  }
+
+  /// The whole sums of the j-th token tile of this CTA.
+  __device__ void collect(int row_tile, const float (&sums)[kTokens / 2], int j,
+                          float (&v)[4]) const {
+#pragma unroll
+    for (int owner = 0; owner < kSplit; ++owner) {
+      const int tile = owner * kOwned + j;
+      if (tile >= kTokenTiles || owner != rank) continue;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) v[i] = sums[4 * tile + i];
+    }
+#pragma unroll
+    for (int sender = 0; sender < kSplit - 1; ++sender) {
+      const float4 part = s.partial[row_tile][sender][j][threadIdx.x % 128];
+      v[0] += part.x;
+      v[1] += part.y;
+      v[2] += part.z;
+      v[3] += part.w;
+    }
+  }
+
+  __device__ void consume(int row_tile, const typename Epilogue::Constants& constants) const {
+    float sums[kTokens / 2] = {};
+    multiply(row_tile, sums);
+    const auto inputs = Epilogue::inputs(p, at);
+    ptx::cluster_wait();
+    push(row_tile, sums);
+    if (owned() == 0) return;
+    ptx::mbarrier_wait(address(s.fetched), 0);
+    ptx::mbarrier_wait_cluster(address(s.reduced[row_tile]), 0);
+#pragma unroll
+    for (int j = 0; j < kOwned; ++j) {
+      if (j >= owned()) break;
+      float v[4] = {};
+      collect(row_tile, sums, j, v);
+      Epilogue::finish(p, at, constants, inputs, s.side, j, v);
+    }
+  }
+};
+
+template <class Epilogue, int kTokens>
+__global__ __launch_bounds__((Kernel<Epilogue, kTokens>::kThreads)) void gemm_skinny_kernel(
+    const __grid_constant__ Params p) {
+  using K = Kernel<Epilogue, kTokens>;
+  extern __shared__ __align__(1024) unsigned char memory[];
+  cuda::allow_next();
+  const int thread = threadIdx.x;
+  const int row_tile = thread < K::kConsumers ? thread / 128 : 0;
+  const int rank = blockIdx.x % K::kSplit;
+  const int tile = p.first_tile + int(blockIdx.x) / K::kSplit * K::kTile.row_tiles + row_tile;
+  const K kernel{p, *reinterpret_cast<typename K::Shared*>(memory), rank,
+                 p.gemm.k / kChunk / K::kSplit,
+                 Place{tile, thread / 32 % 4, thread % 32, rank * K::kOwned * 8}};
+
+  typename Epilogue::Constants constants{};
+  if (thread == K::kCopyThread) kernel.start_weights();
+  if (thread == K::kSideThread) kernel.initialise_barriers();
+  if (thread < K::kConsumers) constants = Epilogue::constants(p, kernel.at);
+  __syncthreads();
+  ptx::cluster_arrive_relaxed();
+  cuda::wait_for_previous();
+
+  if (thread < K::kConsumers) return kernel.consume(row_tile, constants);
+  if (thread == K::kCopyThread) kernel.load_rest();
+  if (thread >= K::kSideThread) {
+    Epilogue::fetch(p, kernel.at, kernel.s.side);
+    __syncwarp();
+    if (thread == K::kSideThread) {
+      ptx::mbarrier_arrive(address(kernel.s.fetched));
+    }
+  }
+  ptx::cluster_wait();
+}
+
+// --- on the host ---
+
+/// How a weight's rows make groups of two times eight; strides in rows.
+struct WeightRows {
+  std::int64_t row_stride;
+  std::int64_t half_stride;
+  std::int64_t group_stride;
+  int groups;
+};
+
+template <class Epilogue>
+Params make_params(const GemmParams& gemm, const RopeParams& rope, const WeightRows& rows,
+                   int first_tile) {
+  const std::int64_t k = gemm.k;
+  const cuda::MapAxis weight[] = {
+      {k, 1, kChunk},
+      {8, rows.row_stride * k, 8},
+      {2, rows.half_stride * k, 2},
+      {rows.groups, rows.group_stride * k, kGroups * Epilogue::kTile.row_tiles}};
+  const cuda::MapAxis x[] = {{k, 1, kChunk}, {gemm.m, k, gemm.m}};
+  return {cuda::make_tensor_map(gemm.weight, DType::kBf16, weight),
+          cuda::make_tensor_map(gemm.x, DType::kBf16, x), gemm, rope, first_tile};
+}
+
+template <class Epilogue, int kTokens>
+void launch_tokens(const Params& p, int tiles, cudaStream_t stream) {
+  using K = Kernel<Epilogue, kTokens>;
+  const int clusters = (tiles + K::kTile.row_tiles - 1) / K::kTile.row_tiles;
+  cuda::launch(gemm_skinny_kernel<Epilogue, kTokens>,
+               {.grid = dim3(unsigned(clusters * K::kSplit)),
+                .block = dim3(K::kThreads),
+                .shared_bytes = sizeof(typename K::Shared),
+                .order = cuda::Order::kOverlap,
+                .cluster = K::kSplit},
+               stream, p);
+}
+
+/// `tiles` tiles of 64 weight rows, from p.first_tile on.
+template <class Epilogue>
+void launch(const Params& p, int tiles, cudaStream_t stream) {
+  if (p.gemm.m <= 16) return launch_tokens<Epilogue, 16>(p, tiles, stream);
+  if (p.gemm.m <= 32) return launch_tokens<Epilogue, 32>(p, tiles, stream);
+  if (p.gemm.m <= 56) return launch_tokens<Epilogue, 56>(p, tiles, stream);
+  launch_tokens<Epilogue, 64>(p, tiles, stream);
+}
+
+}  // namespace saccade::ops::detail::skinny

@@ -1,0 +1,137 @@
+// project_qkv of at most 64 rows.
+
+#include "ops/gemm/gemm_skinny.cuh"
+
+namespace saccade::ops::detail {
+namespace skinny {
+namespace {
+
+constexpr int kPairs = kRows / 2;           // of a tile: dimensions i and i + head_dim / 2
+constexpr int kPaddedRow = 2 * kPairs + 4;  // eight rows apart lie in different banks
+
+/// The tile's head, and where its pairs start in it.
+struct Part {
+  int head;
+  int first_pair;
+};
+
+__device__ Part part_of(const RopeParams& rope, int tile) {
+  const int tiles = rope.head_dim / kRows;
+  return {tile / tiles, tile % tiles * kPairs};
+}
+
+__device__ bool rotates(const RopeParams& rope, int head) {
+  return head < rope.heads + rope.kv_heads;
+}
+
+struct Heads {
+  static constexpr Tile kTile{
+      .row_tiles = 1, .split = kQkvSplit, .weight_chunks = 4, .x_chunks = 4};
+
+  /// Biases of the dimensions that the thread has after paired_rows().
+  struct Constants {
+    float2 low = {0, 0};
+    float2 high = {0, 0};
+  };
+  struct Inputs {};
+  template <int kTokens>
+  struct alignas(16) Side {
+    float rotation[kTokens][kPaddedRow];  // cosines, then sines of the tile's pairs
+    float factor[kTokens];
+    int position[kTokens];
+  };
+
+  static __device__ int first_group(const Params& p, int tile) {
+    const Part part = part_of(p.rope, tile);
+    return (part.head * p.rope.head_dim + part.first_pair) / 8;
+  }
+
+  /// The lower of the thread's two neighbours in the tile's pairs.
+  static __device__ int pair(const Place& at) { return 8 * at.warp + at.row() / 2 * 2; }
+
+  static __device__ Constants constants(const Params& p, const Place& at) {
+    if (!p.gemm.bias) return {};
+    const Part part = part_of(p.rope, at.tile);
+    const float* low = p.gemm.bias + part.head * p.rope.head_dim + part.first_pair + pair(at);
+    return {*reinterpret_cast<const float2*>(low),
+            *reinterpret_cast<const float2*>(low + p.rope.head_dim / 2)};
+  }
+
+  static __device__ Inputs inputs(const Params&, const Place&) { return {}; }
+
+  template <int kTokens>
+  static __device__ void fetch(const Params& p, const Place& at, Side<kTokens>& side) {
+    const int lane = threadIdx.x % 32;
+    const int token = at.first_token + lane;
+    const bool mine = lane < kTokens && token < p.gemm.m;
+    const int position = mine ? p.rope.positions[token] : 0;
+    if (lane < kTokens) side.position[lane] = position;
+    const Part part = part_of(p.rope, at.tile);
+    if (rotates(p.rope, part.head)) {
+      // Half a warp copies a token's row: eight lanes the cosines, eight the sines.
+      const int column = part.first_pair + lane / 8 % 2 * (p.rope.head_dim / 2) + lane % 8 * 4;
+#pragma unroll
+      for (int first = 0; first < kTokens; first += 2) {
+        const int local = first + lane / 16;
+        const std::int64_t row = __shfl_sync(~0u, position, local);
+        *reinterpret_cast<float4*>(&side.rotation[local][lane % 16 * 4]) =
+            *reinterpret_cast<const float4*>(p.rope.table + row * p.rope.head_dim + column);
+      }
+    }
+    fetch_factors(p.gemm, at.first_token, side.factor);
+  }
+
+  /// Where the head of a token is stored.
+  static __device__ __nv_bfloat16* destination(const RopeParams& rope, int head, int token,
+                                               int position) {
+    const bool query = head < rope.heads;
+    const bool key = !query && rotates(rope, head);
+    void* const data = query ? rope.q : key ? rope.k : rope.v;
+    const int heads = query ? rope.heads : rope.kv_heads;
+    const std::int64_t row = query ? token : position;
+    const int column = query ? head : head - rope.heads - (key ? 0 : rope.kv_heads);
+    return static_cast<__nv_bfloat16*>(data) + (row * heads + column) * rope.head_dim;
+  }
+
+  template <int kTokens>
+  static __device__ void finish(const Params& p, const Place& at, const Constants& c, const Inputs&,
+                                const Side<kTokens>& side, int j, const float (&v)[4]) {
+    const int local = 8 * j + at.column() + at.row() % 2;
+    const int token = at.first_token + local;
+    const float factor = side.factor[local];
+    float2 low = paired_rows(v[0], v[1], at);
+    float2 high = paired_rows(v[2], v[3], at);
+    low = {low.x * factor + c.low.x, low.y * factor + c.low.y};
+    high = {high.x * factor + c.high.x, high.y * factor + c.high.y};
+    const Part part = part_of(p.rope, at.tile);
+    if (rotates(p.rope, part.head)) {
+      const float* row = &side.rotation[local][pair(at)];
+      const float2 cosine = *reinterpret_cast<const float2*>(row);
+      const float2 sine = *reinterpret_cast<const float2*>(row + kPairs);
+      const float2 x = low;
+      low = {x.x * cosine.x - high.x * sine.x, x.y * cosine.y - high.y * sine.y};
+      high = {high.x * cosine.x + x.x * sine.x, high.y * cosine.y + x.y * sine.y};
+    }
+    if (token >= p.gemm.m) return;
+    __nv_bfloat16* to = destination(p.rope, part.head, token, side.position[local]);
+    const int column = part.first_pair + pair(at);
+    store_pair(to, DType::kBf16, column, low.x, low.y);
+    store_pair(to, DType::kBf16, column + p.rope.head_dim / 2, high.x, high.y);
+  }
+};
+
+}  // namespace
+}  // namespace skinny
+
+void project_qkv_skinny(const QkvParams& p, CUstream_st* stream) {
+  using namespace skinny;
+  const int head_dim = p.rope.head_dim;
+  // Groups of consecutive rows overlap as halves: a tile's first group lies in a first half.
+  const WeightRows rows{
+      .row_stride = 1, .half_stride = head_dim / 2, .group_stride = 8, .groups = p.gemm.n / 8};
+  const int first_tile = p.rope.q ? 0 : p.rope.heads * head_dim / kRows;
+  launch<Heads>(make_params<Heads>(p.gemm, p.rope, rows, first_tile), p.gemm.n / kRows - first_tile,
+                stream);
+}
+
+}  // namespace saccade::ops::detail

@@ -1,0 +1,159 @@
+// gemm of at most 64 rows: what is taken, and the epilogue of a plain product.
+
+#include <initializer_list>
+
+#include "ops/gemm/gemm_skinny.cuh"
+
+namespace saccade::ops::detail {
+namespace skinny {
+namespace {
+
+struct Product {
+  static constexpr Tile kTile{
+      .row_tiles = 1, .split = kProductSplit, .weight_chunks = 4, .x_chunks = 4};
+
+  /// Of the thread's two channels.
+  struct Constants {
+    float2 bias = {0, 0};
+    float2 gate = {1, 1};
+    float2 scale = {0, 0};
+  };
+  struct Inputs {
+    float2 residual[2];  // of the thread's two tokens
+  };
+  template <int kTokens>
+  struct Side {
+    float factor[kTokens];
+    float squares[kTokens][4];  // of a warp's channels
+  };
+
+  static __device__ int first_group(const Params&, int tile) { return kGroups * tile; }
+
+  static __device__ int channel(const Place& at) { return 16 * at.group() + 2 * at.row(); }
+
+  static __device__ Constants constants(const Params& p, const Place& at) {
+    Constants c;
+    const auto pair = [&](const float* vector, float2& to) {
+      if (vector) to = *reinterpret_cast<const float2*>(vector + channel(at));
+    };
+    pair(p.gemm.bias, c.bias);
+    pair(p.gemm.gate, c.gate);
+    pair(p.gemm.scale, c.scale);
+    return c;
+  }
+
+  static __device__ std::int64_t index(const Params& p, const Place& at, int token) {
+    return std::int64_t(token) * p.gemm.n + channel(at);
+  }
+
+  static __device__ Inputs inputs(const Params& p, const Place& at) {
+    Inputs in{};
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int token = at.first_token + at.column() + i;
+      if (p.gemm.residual && token < p.gemm.m) {
+        in.residual[i] = load_pair(p.gemm.residual, p.gemm.out_type, index(p, at, token));
+      }
+    }
+    return in;
+  }
+
+  template <int kTokens>
+  static __device__ void fetch(const Params& p, const Place& at, Side<kTokens>& side) {
+    fetch_factors(p.gemm, at.first_token, side.factor);
+  }
+
+  template <int kTokens>
+  static __device__ void finish(const Params& p, const Place& at, const Constants& c,
+                                const Inputs& in, Side<kTokens>& side, int, const float (&v)[4]) {
+    static_assert(kTokens == 8, "inputs are those of one token tile");
+    const GemmParams& g = p.gemm;
+    float value[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      value[i] = v[i] * side.factor[at.column() + i % 2] + (i < 2 ? c.bias.x : c.bias.y);
+    }
+    if (g.activation != Activation::kNone) {
+#pragma unroll
+      for (float& x : value) x = activate(g.activation, x);
+    }
+    float squares[2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const float low = value[i] * c.gate.x + in.residual[i].x;
+      const float high = value[2 + i] * c.gate.y + in.residual[i].y;
+      squares[i] = low * low + high * high;
+      const int token = at.first_token + at.column() + i;
+      if (token >= g.m) continue;
+      store_pair(g.out, g.out_type, index(p, at, token), low, high);
+      if (!g.scaled) continue;
+      store_pair(g.scaled, g.scaled_type, index(p, at, token), low * c.scale.x, high * c.scale.y);
+    }
+    if (g.squares) store_squares(g, at, side, squares);
+  }
+
+  /// Tile t makes part t; parts that no tile makes are zero.
+  template <int kTokens>
+  static __device__ void store_squares(const GemmParams& g, const Place& at, Side<kTokens>& side,
+                                       float (&squares)[2]) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int lane = 4; lane < 32; lane *= 2) {
+        squares[i] += __shfl_xor_sync(~0u, squares[i], lane);
+      }
+      if (at.row() == 0) side.squares[at.column() + i][at.warp] = squares[i];
+    }
+    ptx::named_barrier(1, 128);
+    const int local = threadIdx.x;
+    const int token = at.first_token + local;
+    if (local >= kTokens || token >= g.m) return;
+    const float* parts = side.squares[local];
+    float* to = g.squares + std::int64_t(token) * g.squares_parts;
+    to[at.tile] = parts[0] + parts[1] + parts[2] + parts[3];
+    const int tiles = g.n / kRows;
+    for (int part = at.tile + tiles; part < g.squares_parts; part += tiles) to[part] = 0;
+  }
+};
+
+bool splits(int k, int split) { return k % (kChunk * split) == 0; }
+
+bool aligned(std::initializer_list<const void*> operands) {
+  for (const void* operand : operands) {
+    if (reinterpret_cast<std::uintptr_t>(operand) % 16 != 0) return false;
+  }
+  return true;
+}
+
+bool operands_taken(const GemmParams& p) {
+  return p.m >= 1 && p.m <= kMaxTokens && p.x_type == DType::kBf16 &&
+         p.weight_type == DType::kBf16 && aligned({p.x, p.weight, p.bias});
+}
+
+}  // namespace
+}  // namespace skinny
+
+bool gemm_skinny_takes(const GemmParams& p) {
+  using namespace skinny;
+  if (!operands_taken(p) || !aligned({p.out, p.gate, p.residual, p.scale, p.scaled})) return false;
+  if (p.activation == Activation::kGeglu) {
+    return p.n % 32 == 0 && splits(p.k, kGegluSplit) && !p.gate && !p.residual && !p.scaled;
+  }
+  return p.n % kRows == 0 && splits(p.k, kProductSplit) &&
+         (!p.squares || (p.out_type == DType::kF32 && p.squares_parts >= p.n / kRows));
+}
+
+void gemm_skinny(const GemmParams& p, CUstream_st* stream) {
+  using namespace skinny;
+  if (p.activation == Activation::kGeglu) return gemm_skinny_geglu(p, stream);
+  const WeightRows rows{.row_stride = 2, .half_stride = 1, .group_stride = 16, .groups = p.n / 16};
+  launch<Product>(make_params<Product>(p, {}, rows, 0), p.n / kRows, stream);
+}
+
+bool project_qkv_skinny_takes(const QkvParams& p) {
+  using namespace skinny;
+  return operands_taken(p.gemm) && splits(p.gemm.k, kQkvSplit) && p.rope.dtype == DType::kBf16 &&
+         p.rope.head_dim % kRows == 0 && aligned({p.rope.table, p.rope.q, p.rope.k, p.rope.v});
+}
+
+}  // namespace saccade::ops::detail

@@ -1,0 +1,139 @@
+// Which products the TMA kernels take, and what they are launched with.
+
+#include <array>
+#include <climits>
+
+#include "cuda/launch.h"
+#include "cuda/tensor_map.h"
+#include "ops/gemm/gemm_sm90.cuh"
+#include "ops/gemm/gemm_sm90.h"
+
+namespace saccade::ops::detail {
+namespace {
+
+constexpr int kTypicalMultiprocessors = 132;
+
+int multiprocessors() {
+  int device = 0;
+  int count = 0;
+  SACCADE_CUDA_CHECK(cudaGetDevice(&device));
+  SACCADE_CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+  return count;
+}
+
+bool aligned(const void* pointer, std::uintptr_t bytes = 16) {
+  return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
+}
+
+/// Without queries, the product begins at the keys.
+int first_column_of(const RopeParams& p) { return p.q ? 0 : p.heads * p.head_dim; }
+
+bool tensor_cores_take(const GemmParams& p) {
+  return p.m > 0 && p.n > 0 && p.k > 0 && p.k % 8 == 0 && p.x_type == p.weight_type &&
+         aligned(p.x) && aligned(p.weight);
+}
+
+/// Rows of x; a CTA that shares them fetches half of a tile's.
+CUtensorMap x_map(const GemmParams& p, const GemmTile& tile) {
+  const int rows = tile.pair == Pair::kShareX ? tile.rows() / 2 : tile.rows();
+  const std::array<cuda::MapAxis, 2> axes{{{p.k, 1, kBlock}, {p.m, p.k, rows}}};
+  return cuda::make_tensor_map(p.x, p.x_type, axes);
+}
+
+/// Rows of weight in the order of the product's columns (see Product): what belongs together in
+/// the result becomes neighbouring eights of columns, which one thread holds.
+CUtensorMap weight_map(const TiledGemm& p, Product product, const GemmTile& tile) {
+  const GemmParams& g = p.gemm;
+  const std::int64_t k = g.k;
+  const cuda::MapAxis depth{k, 1, kBlock};
+  const cuda::MapAxis eight{8, k, 8};
+  if (product == Product::kGeglu) {
+    const std::array<cuda::MapAxis, 4> axes{
+        {depth, eight, {2, g.n * k, 2}, {g.n / 8, 8 * k, tile.columns / 16}}};
+    return cuda::make_tensor_map(g.weight, g.weight_type, axes);
+  }
+  if (product == Product::kQkv) {
+    const int dim = p.rope.head_dim;
+    const int heads = p.rope.heads + 2 * p.rope.kv_heads;
+    const std::array<cuda::MapAxis, 5> axes{{depth,
+                                             eight,
+                                             {2, dim / 2 * k, 2},
+                                             {dim / 16, 8 * k, kHeadColumns / 16},
+                                             {heads, dim * k, 1}}};
+    return cuda::make_tensor_map(g.weight, g.weight_type, axes);
+  }
+  const std::array<cuda::MapAxis, 2> axes{{depth, {g.n, k, tile.columns}}};
+  return cuda::make_tensor_map(g.weight, g.weight_type, axes);
+}
+
+void launch(Product product, const TiledGemm& p, const TileChoice& choice, CUstream_st* stream) {
+  if (product == Product::kGeglu) return launch_geglu_bf16(p, choice, stream);
+  if (product == Product::kQkv) return launch_qkv_bf16(p, choice, stream);
+  if (p.gemm.x_type == DType::kF16) return launch_linear_f16(p, choice, stream);
+  launch_linear_bf16(p, choice, stream);
+}
+
+void run(Product product, const GemmParams& gemm, const RopeParams& rope, const TileChoice& choice,
+         CUstream_st* stream) {
+  TiledGemm p{};
+  p.gemm = gemm;
+  p.rope = rope;
+  p.row_tiles = choice.row_tiles;
+  p.column_tiles = choice.column_tiles;
+  p.units = choice.units;
+  p.first_column = product == Product::kQkv ? first_column_of(rope) : 0;
+  p.vectors = gemm.n % 8 == 0;
+  p.x_map = x_map(gemm, choice.tile);
+  p.weight_map = weight_map(p, product, choice.tile);
+  launch(product, p, choice, stream);
+}
+
+}  // namespace
+
+TileProblem tile_problem(const GemmParams& p) {
+  const bool geglu = p.activation == Activation::kGeglu;
+  return {.product = geglu ? Product::kGeglu : Product::kLinear,
+          .dtype = p.x_type,
+          .m = p.m,
+          .n = geglu ? 2 * p.n : p.n,
+          .k = p.k,
+          .most_column_tiles = p.squares ? p.squares_parts : INT_MAX};
+}
+
+TileProblem tile_problem(const QkvParams& p) {
+  TileProblem problem = tile_problem(p.gemm);
+  problem.product = Product::kQkv;
+  problem.n -= first_column_of(p.rope);
+  return problem;
+}
+
+bool gemm_sm90_takes(const GemmParams& p) {
+  const int eights = p.activation == Activation::kGeglu ? 8 : 2;
+  return tensor_cores_take(p) && p.n % eights == 0 && aligned(p.out) && aligned(p.residual) &&
+         aligned(p.scaled) && choose_tile(tile_problem(p), kTypicalMultiprocessors).has_value();
+}
+
+void gemm_sm90(const GemmParams& p, const TileChoice& choice, CUstream_st* stream) {
+  run(tile_problem(p).product, p, {}, choice, stream);
+}
+
+void gemm_sm90(const GemmParams& p, CUstream_st* stream) {
+  gemm_sm90(p, *choose_tile(tile_problem(p), multiprocessors()), stream);
+}
+
+bool project_qkv_sm90_takes(const QkvParams& p) {
+  const RopeParams& r = p.rope;
+  return tensor_cores_take(p.gemm) && r.head_dim % kHeadColumns == 0 && aligned(r.q) &&
+         aligned(r.k) && aligned(r.v) && aligned(r.table, 8) &&
+         choose_tile(tile_problem(p), kTypicalMultiprocessors).has_value();
+}
+
+void project_qkv_sm90(const QkvParams& p, const TileChoice& choice, CUstream_st* stream) {
+  run(Product::kQkv, p.gemm, p.rope, choice, stream);
+}
+
+void project_qkv_sm90(const QkvParams& p, CUstream_st* stream) {
+  project_qkv_sm90(p, *choose_tile(tile_problem(p), multiprocessors()), stream);
+}
+
+}  // namespace saccade::ops::detail

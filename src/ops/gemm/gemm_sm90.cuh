@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cuda.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "ops/gemm/gemm.h"
+#include "ops/gemm/tiles.h"
+
+// What the files of gemm_sm90 share.
+namespace saccade::ops::detail {
+
+struct TiledGemm {
+  CUtensorMap x_map;
+  CUtensorMap weight_map;  // see weight_map() for the order of a tile's columns
+  GemmParams gemm;
+  RopeParams rope;  // kQkv only
+  int row_tiles;
+  int column_tiles;
+  int units;
+  int first_column;  // kQkv without queries begins at the keys
+  bool vectors;      // rows of out and scaled are 16-byte aligned
+};
+
+constexpr int kBlock = 64;  // elements of k in a stage: a row of swizzled memory
+constexpr int kBlockRowBytes = 128;
+constexpr int kHeadColumns = 64;  // of kQkv: one box of weight, one chunk of results
+constexpr int kGroupRows = 64;    // of a warpgroup
+constexpr int kGroupThreads = 128;
+
+/// Where a CTA keeps what in its shared memory: byte offsets from a multiple of 1024.
+template <GemmTile kTile>
+struct TileMemory {
+  static constexpr bool kSplits = kTile.pair == Pair::kSplitK;
+  static constexpr int kBytes = 226 * 1024;  // what a CTA may have, less the alignment
+  static constexpr int kXBytes = kTile.rows() * kBlockRowBytes;
+  static constexpr int kStageBytes = kXBytes + kTile.columns * kBlockRowBytes;
+  // Half of the tile's f32 sums; each warpgroup's part is 16-byte words, thread after thread.
+  static constexpr int kExchangeGroupBytes = kSplits ? kGroupThreads * kTile.columns : 0;
+  static constexpr int kExchangeBytes = kTile.row_groups * kExchangeGroupBytes;
+  // bias, gate and scale of the columns, for each warpgroup.
+  static constexpr int kTermBytes = kTile.row_groups * 3 * kTile.columns * int(sizeof(float));
+  static constexpr int kBarrierBytes = 256;
+  static constexpr int kStages =
+      std::min(12, (kBytes - kExchangeBytes - kTermBytes - kBarrierBytes) / kStageBytes);
+  static_assert(kStages >= 3);
+
+  static constexpr int kExchange = kStages * kStageBytes;
+  static constexpr int kTerms = kExchange + kExchangeBytes;
+  static constexpr int kBarriers = kTerms + kTermBytes;
+  static constexpr int kAllBytes = kBarriers + kBarrierBytes + 1024;
+
+  // Barriers of eight bytes.
+  static constexpr int kFull = kBarriers;
+  static constexpr int kEmpty = kFull + 8 * kStages;
+  static constexpr int kExchanged = kEmpty + 8 * kStages;
+};
+
+// The instances, by the index of the tile in its list.
+void launch_linear_bf16(const TiledGemm&, const TileChoice&, CUstream_st*);
+void launch_linear_f16(const TiledGemm&, const TileChoice&, CUstream_st*);
+void launch_geglu_bf16(const TiledGemm&, const TileChoice&, CUstream_st*);
+void launch_qkv_bf16(const TiledGemm&, const TileChoice&, CUstream_st*);
+
+}  // namespace saccade::ops::detail

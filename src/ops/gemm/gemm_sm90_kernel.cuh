@@ -1,0 +1,323 @@
+#pragma once
+
+#include <utility>
+
+#include "cuda/launch.h"
+#include "cuda/ptx/memory.cuh"
+#include "cuda/ptx/wgmma.cuh"
+#include "ops/gemm/gemm_sm90_heads.cuh"
+#include "ops/gemm/gemm_sm90_results.cuh"
+
+// x weight^T on TMA and WGMMA. A CTA is a producer warpgroup, of which one thread works, and
+// row_groups consumer warpgroups of 64 rows each. Stages of 64 elements of k go round in a ring:
+// rows of x, then rows of weight, both in the 128-byte swizzle. A CTA computes tile after tile, and
+// its producer runs ahead into the next tile while the consumers finish theirs. Row tiles of the
+// same columns are neighbours, so that they run together and share the weight in L2.
+namespace saccade::ops::detail {
+
+/// A position in the ring of stages.
+template <int kStages>
+struct Ring {
+  int stage = 0;
+  std::uint32_t parity = 0;
+
+  __device__ void advance() {
+    if (++stage < kStages) return;
+    stage = 0;
+    parity ^= 1;
+  }
+};
+
+template <typename T, Product kProduct, GemmTile kTile>
+struct TiledKernel {
+  using Memory = TileMemory<kTile>;
+  using Rows = ThreadRows<kThreadRows<kTile>>;
+  using RingState = Ring<Memory::kStages>;
+  static constexpr bool kPaired = kTile.pair != Pair::kNone;
+  static constexpr bool kSplits = kTile.pair == Pair::kSplitK;
+  static constexpr bool kShares = kTile.pair == Pair::kShareX;
+  static constexpr int kRows = kTile.rows();
+  static constexpr int kCluster = kTile.cluster();
+  static constexpr int kSums = kTile.columns / 2;  // of a thread
+
+  const TiledGemm& p;
+  std::uint8_t* shared;
+  std::uint32_t base;  // the address of `shared`
+  int rank;            // in the cluster
+
+  struct Place {
+    int row;
+    int column_tile;
+  };
+
+  __device__ Place place_of(int unit) const {
+    const int column = unit / p.row_tiles;
+    return {unit % p.row_tiles * kRows, kShares ? 2 * column + rank : column};
+  }
+
+  /// The blocks of k that this CTA multiplies: [first, first + count).
+  __device__ int blocks() const { return (p.gemm.k + kBlock - 1) / kBlock; }
+  __device__ int first_block() const { return kSplits && rank == 1 ? (blocks() + 1) / 2 : 0; }
+  __device__ int block_count() const { return kSplits ? (blocks() + 1 - rank) / 2 : blocks(); }
+
+  __device__ int first_unit() const { return int(blockIdx.x) / kCluster; }
+  __device__ int unit_step() const { return int(gridDim.x) / kCluster; }
+
+  __device__ std::uint32_t stage_at(int stage) const { return base + stage * Memory::kStageBytes; }
+  __device__ std::uint32_t full(int stage) const { return base + Memory::kFull + 8 * stage; }
+  __device__ std::uint32_t empty(int stage) const { return base + Memory::kEmpty + 8 * stage; }
+  __device__ std::uint32_t exchanged(int group) const {
+    return base + Memory::kExchanged + 8 * group;
+  }
+
+  __device__ void init_barriers() const {
+    for (int stage = 0; stage < Memory::kStages; ++stage) {
+      ptx::mbarrier_init(full(stage), 1);
+      // A stage is free when each consumer warp that reads it says so; a shared one is filled
+      // from both CTAs at once.
+      ptx::mbarrier_init(empty(stage), 4 * kTile.row_groups * (kShares ? 2 : 1));
+    }
+    for (int group = 0; kSplits && group < kTile.row_groups; ++group) {
+      ptx::mbarrier_init(exchanged(group), 1);
+      ptx::mbarrier_expect(exchanged(group), Memory::kExchangeGroupBytes);
+    }
+    ptx::fence_mbarrier_init();
+  }
+
+  // --- the producer, one thread ---
+
+  __device__ void load_weight(int stage, int column, int block, std::uint64_t policy) const {
+    const std::uint32_t to = stage_at(stage) + Memory::kXBytes;
+    const int k = block * kBlock;
+    if constexpr (kProduct == Product::kLinear) {
+      ptx::tensor_load(to, &p.weight_map, k, column, full(stage), policy);
+    } else if constexpr (kProduct == Product::kGeglu) {
+      ptx::tensor_load(to, &p.weight_map, k, 0, 0, column / 16, full(stage), policy);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kTile.columns; i += kHeadColumns) {
+        const int head = (column + i) / p.rope.head_dim;
+        const int sixteenth = (column + i) % p.rope.head_dim / 16;
+        ptx::tensor_load(to + i * kBlockRowBytes, &p.weight_map, k, 0, 0, sixteenth, head,
+                         full(stage), policy);
+      }
+    }
+  }
+
+  __device__ void load_x(int stage, int row, int block) const {
+    constexpr int kHalf = kRows / 2;
+    const std::uint32_t to = stage_at(stage);
+    if constexpr (kShares) {
+      ptx::tensor_load_multicast(to + rank * kHalf * kBlockRowBytes, &p.x_map, block * kBlock,
+                                 row + rank * kHalf, full(stage), 3);
+    } else {
+      ptx::tensor_load(to, &p.x_map, block * kBlock, row, full(stage));
+    }
+  }
+
+  /// The product's first column of a tile.
+  __device__ int column_of(int column_tile) const {
+    return p.first_column + column_tile * kTile.columns;
+  }
+
+  /// Before wait_for_previous(): weights into the whole ring. Returns the number of stages.
+  __device__ int produce_early(std::uint64_t policy) const {
+    ptx::prefetch_tensor_map(&p.x_map);
+    ptx::prefetch_tensor_map(&p.weight_map);
+    const int count = min(Memory::kStages, block_count());
+    const int column = column_of(place_of(first_unit()).column_tile);
+    for (int stage = 0; stage < count; ++stage) {
+      ptx::mbarrier_expect(full(stage), Memory::kStageBytes);
+      load_weight(stage, column, first_block() + stage, policy);
+    }
+    return count;
+  }
+
+  __device__ void produce(int early, std::uint64_t policy) const {
+    RingState ring;
+    for (int unit = first_unit(); unit < p.units; unit += unit_step()) {
+      const Place place = place_of(unit);
+      for (int block = first_block(); block < first_block() + block_count(); ++block) {
+        if (--early < 0) {
+          ptx::mbarrier_wait(empty(ring.stage), ring.parity ^ 1);
+          ptx::mbarrier_expect(full(ring.stage), Memory::kStageBytes);
+          load_weight(ring.stage, column_of(place.column_tile), block, policy);
+        }
+        load_x(ring.stage, place.row, block);
+        ring.advance();
+      }
+    }
+  }
+
+  // --- the consumers ---
+
+  __device__ void release(int stage) const {
+    const int lane = int(threadIdx.x) % 32;
+    if (lane == 0) ptx::mbarrier_arrive(empty(stage));
+    if (kShares && lane == 1) ptx::mbarrier_signal_remote(empty(stage), rank ^ 1);
+  }
+
+  /// Starts one stage's products. `adds` is false for the first stage of a tile.
+  __device__ void multiply(float (&sums)[kSums], int group, int stage, bool adds) const {
+    const std::uint64_t x =
+        ptx::k_major_128b(stage_at(stage) + group * kGroupRows * kBlockRowBytes);
+    const std::uint64_t weight = ptx::k_major_128b(stage_at(stage) + Memory::kXBytes);
+    ptx::wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < kBlock / 16; ++i) {
+      ptx::Wgmma<T, kTile.columns>::ss(sums, x + 2 * i, weight + 2 * i, adds || i > 0);
+    }
+    ptx::wgmma_commit();
+  }
+
+  /// Takes a tile's stages without reading them: a warpgroup beyond the rows of x.
+  __device__ void skip(RingState& ring) const {
+    for (int block = 0; block < block_count(); ++block) {
+      ptx::mbarrier_wait(full(ring.stage), ring.parity);
+      release(ring.stage);
+      ring.advance();
+    }
+  }
+
+  /// Adds the other CTA's half of k: this thread's sums of row half `rank`, as those of row 0.
+  __device__ void exchange(float (&sums)[kSums], int group) const {
+    const int thread = int(threadIdx.x) % kGroupThreads;
+    const std::uint32_t buffer = base + Memory::kExchange + group * Memory::kExchangeGroupBytes;
+    const std::uint32_t barrier = exchanged(group);
+    const std::uint32_t to = ptx::remote_address(buffer, rank ^ 1) + 16 * thread;
+    const std::uint32_t arrived = ptx::remote_address(barrier, rank ^ 1);
+#pragma unroll
+    for (int i = 0; i < kSums; i += 8) {
+      const bool upper = rank == 1;  // CTA 0 finishes the upper rows.
+      ptx::store_async(to + i / 8 * 16 * kGroupThreads, upper ? sums[i] : sums[i + 2],
+                       upper ? sums[i + 1] : sums[i + 3], upper ? sums[i + 4] : sums[i + 6],
+                       upper ? sums[i + 5] : sums[i + 7], arrived);
+    }
+    ptx::mbarrier_wait_cluster(barrier, 0);
+    const auto* words = reinterpret_cast<const float4*>(shared + Memory::kExchange +
+                                                        group * Memory::kExchangeGroupBytes);
+#pragma unroll
+    for (int i = 0; i < kSums; i += 8) {
+      const float4 other = words[i / 8 * kGroupThreads + thread];
+      const bool upper = rank == 0;
+      sums[i] = (upper ? sums[i] : sums[i + 2]) + other.x;
+      sums[i + 1] = (upper ? sums[i + 1] : sums[i + 3]) + other.y;
+      sums[i + 4] = (upper ? sums[i + 4] : sums[i + 6]) + other.z;
+      sums[i + 5] = (upper ? sums[i + 5] : sums[i + 7]) + other.w;
+    }
+  }
+
+  /// One tile. What the results need of memory arrives while the first stage is multiplied.
+  __device__ void compute(const Place& place, int group, RingState& ring) const {
+    const int row = place.row + group * kGroupRows;
+    const int column = column_of(place.column_tile);
+    float* terms = reinterpret_cast<float*>(shared + Memory::kTerms) + group * 3 * kTile.columns;
+    const ColumnVectors vectors{terms, terms + kTile.columns, terms + 2 * kTile.columns};
+    float sums[kSums];
+
+    ptx::mbarrier_wait(full(ring.stage), ring.parity);
+    multiply(sums, group, ring.stage, false);
+    int previous = ring.stage;
+    ring.advance();
+    load_vectors<kProduct, kTile>(p, vectors, column, 1 + group);
+    const Rows rows = load_rows<kProduct, kTile>(p, row, rank);
+    for (int block = 1; block < block_count(); ++block) {
+      ptx::mbarrier_wait(full(ring.stage), ring.parity);
+      multiply(sums, group, ring.stage, true);
+      ptx::wgmma_wait<1>();
+      release(previous);
+      previous = ring.stage;
+      ring.advance();
+    }
+    ptx::wgmma_wait<0>();
+    release(previous);
+    ptx::pin_registers(sums);
+    if constexpr (kSplits) exchange(sums, group);
+    if constexpr (kProduct == Product::kQkv) {
+      finish_heads<kTile>(p, sums, rows, vectors, column);
+    } else if (place.column_tile < p.column_tiles) {
+      finish<kProduct, kTile>(p, sums, rows, vectors, place.column_tile);
+    }
+  }
+
+  __device__ void consume(int group) const {
+    RingState ring;
+    for (int unit = first_unit(); unit < p.units; unit += unit_step()) {
+      const Place place = place_of(unit);
+      if (place.row + group * kGroupRows < p.gemm.m) {
+        compute(place, group, ring);
+      } else {
+        skip(ring);
+      }
+    }
+  }
+
+  /// Registers move from the producer to consumers whose sums need them.
+  __device__ void run(int group) const {
+    if (group == kTile.row_groups) {
+      if constexpr (kTile.row_groups == 2) ptx::shrink_registers<40>();
+      if constexpr (kTile.row_groups == 3) ptx::shrink_registers<32>();
+      const bool works = threadIdx.x % kGroupThreads == 0;
+      const std::uint64_t policy = ptx::evict_first_policy();
+      const int early = works ? produce_early(policy) : 0;
+      cuda::wait_for_previous();
+      if (works) produce(early, policy);
+      __syncwarp();
+    } else {
+      if constexpr (kTile.row_groups == 2) ptx::grow_registers<232>();
+      if constexpr (kTile.row_groups == 3) ptx::grow_registers<160>();
+      cuda::wait_for_previous();
+      consume(group);
+    }
+  }
+};
+
+/// nvcc writes no host code for a kernel that has a structure as template argument.
+template <typename T, Product kProduct, int kRowGroups, int kColumns, Pair kPair>
+__global__ void __launch_bounds__(kGroupThreads*(kRowGroups + 1), 1)
+    gemm_tiles(const __grid_constant__ TiledGemm p) {
+  using Kernel = TiledKernel<T, kProduct, GemmTile{kRowGroups, kColumns, kPair}>;
+  extern __shared__ std::uint8_t memory[];
+  cuda::allow_next();
+  const std::uint32_t address = ptx::shared_address(memory);
+  const std::uint32_t base = (address + 1023) / 1024 * 1024;
+  const int rank = Kernel::kPaired ? int(ptx::cluster_rank()) : 0;
+  const Kernel kernel{p, memory + (base - address), base, rank};
+  if (threadIdx.x == 0) kernel.init_barriers();
+  if constexpr (Kernel::kPaired) {
+    ptx::cluster_arrive_relaxed();
+    ptx::cluster_wait();
+  } else {
+    __syncthreads();
+  }
+  kernel.run(__shfl_sync(~0u, int(threadIdx.x) / kGroupThreads, 0));
+  if constexpr (Kernel::kPaired) {
+    // Neither CTA leaves while the other may write to its shared memory.
+    ptx::cluster_arrive_relaxed();
+    ptx::cluster_wait();
+  }
+}
+
+template <typename T, Product kProduct, GemmTile kTile>
+void launch_tile(const TiledGemm& p, int ctas, CUstream_st* stream) {
+  cuda::launch(gemm_tiles<T, kProduct, kTile.row_groups, kTile.columns, kTile.pair>,
+               {.grid = dim3(unsigned(ctas)),
+                .block = dim3(unsigned(kGroupThreads * (kTile.row_groups + 1))),
+                .shared_bytes = TileMemory<kTile>::kAllBytes,
+                .order = cuda::Order::kOverlap,
+                .cluster = unsigned(kTile.cluster())},
+               stream, p);
+}
+
+/// Launches the tile of `kTiles` that `choice` names.
+template <typename T, Product kProduct, const auto& kTiles>
+void launch_chosen(const TiledGemm& p, const TileChoice& choice, CUstream_st* stream) {
+  [&]<std::size_t... kIndex>(std::index_sequence<kIndex...>) {
+    ((choice.index == int(kIndex) ? launch_tile<T, kProduct, kTiles[kIndex]>(p, choice.ctas, stream)
+                                  : void()),
+     ...);
+  }
+  (std::make_index_sequence<std::size(kTiles)>());
+}
+
+}  // namespace saccade::ops::detail

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "ops/gemm/gemm.h"
+
+// The norms at both ends of a CPU gemm.
+namespace saccade::ops::detail {
+
+/// 1 / rms of a row of x, from the parts of its squares; 1 where there is no norm.
+inline float norm_factor(const GemmParams& p, std::int64_t row) {
+  if (!p.norm_squares) return 1;
+  float sum = 0;
+  for (int part = 0; part < p.norm_parts; ++part) sum += p.norm_squares[row * p.norm_parts + part];
+  return 1.0f / std::sqrt(sum / float(p.k) + p.norm_eps);
+}
+
+/// The whole sum is one part.
+inline void store_squares(const GemmParams& p, std::int64_t row, float sum) {
+  float* parts = p.squares + row * p.squares_parts;
+  std::fill_n(parts, p.squares_parts, 0.0f);
+  parts[0] = sum;
+}
+
+}  // namespace saccade::ops::detail

@@ -1,0 +1,109 @@
+#include "ops/gemm/tiles.h"
+
+#include <algorithm>
+#include <sstream>
+
+namespace saccade::ops::detail {
+namespace {
+
+// An H200, per clock. A block is what a stage of shared memory holds: 64 elements of k.
+constexpr int kBlock = 64;
+constexpr double kRowBytes = 2.0 * kBlock;
+constexpr double kTensorColumns = 0.5;  // of 64 rows and a block
+constexpr double kSharedBytes = 128;    // of one multiprocessor, reads and writes
+constexpr double kL2Bytes = 4800;       // of the whole GPU
+constexpr double kL2BytesEach = 58;     // to one multiprocessor
+
+// Clocks that no tile avoids: the first block's way from memory, the last results' way back.
+constexpr double kStart = 3000;
+constexpr double kFinish = 1200;
+constexpr double kFinishColumn = 5;  // of 64 rows
+constexpr double kExchange = 1500;   // of the halves of a split sum
+
+int divide_up(int a, int b) { return (a + b - 1) / b; }
+
+/// Of one block of k: the slowest of multiplying, shared memory and L2.
+double block_clocks(const GemmTile& tile, int ctas) {
+  const double operands = tile.rows() + tile.columns;
+  const double multiplied = tile.row_groups * (64.0 + tile.columns);
+  const double fetched = tile.pair == Pair::kShareX ? operands - tile.rows() / 2.0 : operands;
+  return std::max({tile.row_groups * tile.columns / kTensorColumns,
+                   (multiplied + operands) * kRowBytes / kSharedBytes,
+                   fetched * kRowBytes * ctas / kL2Bytes, fetched * kRowBytes / kL2BytesEach});
+}
+
+const char* name_of(Pair pair) {
+  switch (pair) {
+    case Pair::kSplitK:
+      return " split k";
+    case Pair::kShareX:
+      return " shared x";
+    case Pair::kNone:
+      break;
+  }
+  return "";
+}
+
+}  // namespace
+
+std::span<const GemmTile> compiled_tiles(Product product, DType dtype) {
+  if (dtype == DType::kBf16) {
+    if (product == Product::kGeglu) return kGegluBf16Tiles;
+    if (product == Product::kQkv) return kQkvBf16Tiles;
+    return kLinearBf16Tiles;
+  }
+  if (dtype == DType::kF16 && product == Product::kLinear) return kLinearF16Tiles;
+  return {};
+}
+
+std::optional<TileChoice> estimate(const TileProblem& problem, const GemmTile& tile,
+                                   int multiprocessors) {
+  const bool split = tile.pair == Pair::kSplitK;
+  const int row_tiles = divide_up(problem.m, tile.rows());
+  const int column_tiles = divide_up(problem.n, tile.columns);
+  int blocks = divide_up(problem.k, kBlock);
+  if (column_tiles > problem.most_column_tiles || (split && blocks < 2)) return {};
+  if (split) blocks = divide_up(blocks, 2);
+
+  // Tiles that share x come in pairs. Halves of a sum meet once, so that they all run: no CTA
+  // computes a second tile.
+  const int tiles_a_unit = tile.pair == Pair::kShareX ? 2 : 1;
+  const int units = row_tiles * divide_up(column_tiles, tiles_a_unit);
+  const int room = std::max(1, multiprocessors / tile.cluster());
+  const int at_once = std::min(units, room);
+  const int rounds = divide_up(units, room);
+  const double each = blocks * block_clocks(tile, at_once * tile.cluster()) + kFinish +
+                      kFinishColumn * tile.row_groups * tile.columns + (split ? kExchange : 0);
+  return TileChoice{.index = 0,
+                    .tile = tile,
+                    .row_tiles = row_tiles,
+                    .column_tiles = column_tiles,
+                    .units = units,
+                    .ctas = tile.cluster() * (split ? units : at_once),
+                    .rounds = rounds,
+                    .clocks = kStart + rounds * each};
+}
+
+std::optional<TileChoice> choose_tile(const TileProblem& problem, int multiprocessors) {
+  std::optional<TileChoice> best;
+  int index = 0;
+  for (const GemmTile& tile : compiled_tiles(problem.product, problem.dtype)) {
+    auto choice = estimate(problem, tile, multiprocessors);
+    if (choice && (!best || choice->clocks < best->clocks)) {
+      best = choice;
+      best->index = index;
+    }
+    ++index;
+  }
+  return best;
+}
+
+std::string describe(const TileChoice& choice) {
+  std::ostringstream out;
+  out << choice.tile.rows() << 'x' << choice.tile.columns << name_of(choice.tile.pair) << ", "
+      << choice.row_tiles << 'x' << choice.column_tiles << " tiles on " << choice.ctas
+      << " CTAs in " << choice.rounds << (choice.rounds == 1 ? " round" : " rounds");
+  return out.str();
+}
+
+}  // namespace saccade::ops::detail

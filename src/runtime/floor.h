@@ -1,0 +1,45 @@
+#pragma once
+
+#include "models/dims.h"
+
+namespace saccade {
+
+/// What an H200 sustains, measured: reading HBM, and multiplying 16-bit matrices of random values.
+inline constexpr double kBytesPerSecond = 4.55e12;
+inline constexpr double kFlopsPerSecond = 790e12;
+
+/// The least time for so much work: the longer of its two times.
+double floor_ms(double flops, double bytes);
+
+/// Work of several ops, and the sum of their least times.
+struct Work {
+  double flops = 0;
+  double bytes = 0;  // of HBM: weights, which no cache holds from one pass to the next
+  double ms = 0;
+
+  void add(double op_flops, double op_bytes);
+};
+
+/// What an inference consists of.
+struct Workload {
+  int views = 0;
+  int tokens = 0;  // of the prompt
+  int actions = 0;
+  int steps = 0;
+  int weight_bytes = 2;  // of one element
+};
+
+struct Floor {
+  Work vision;
+  Work prefix;
+  Work steps;
+
+  double ms() const { return vision.ms + prefix.ms + steps.ms; }
+};
+
+/// What no implementation of these matrix products and attentions goes below, one op after the
+/// other: no padding, every weight read once a pass, activations for free, and nothing computed
+/// that never reaches the actions.
+Floor floor_of(const models::PiDims&, const Workload&);
+
+}  // namespace saccade
