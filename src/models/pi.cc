@@ -73,10 +73,10 @@ void Pi::allocate(Arena& arena, const Inputs& inputs) {
   const DType type = plan_.activations;
   inputs_ = inputs;
 
-  vision_.allocate(arena, plan_.max_views, plan_.vision);
+  vision_.allocate(arena, plan_.max_views, plan_.precise);
   prefix_.allocate(arena, max_prefix_rows(), 1, type);
   expert_.allocate(arena, suffix_rows(), steps(), type);
-  suffix_->allocate(arena, plan_.actions, steps(), type);
+  suffix_->allocate(arena, plan_.actions, steps(), plan_.precise);
   cache_.allocate(arena, dims_.prefix, rows, type);
 
   a_.pixels = arena.allocate({plan_.max_views, 3, size, size}, DType::kF32);

@@ -20,7 +20,8 @@ struct PiPlan {
   int max_tokens = 200;             // of the prompt
   int actions = 50;                 // rows of a chunk
   DType activations = DType::kF32;  // of the Gemma towers; residual streams are f32
-  DType vision = DType::kF32;       // of the vision tower
+  DType precise = DType::kF32;      // of what the references keep in f32 even where they run in
+                                    // bf16: the vision tower, and what embeds the actions; or f16
   int row_step = 1;                 // the prefix is computed in a multiple of this many rows
   bool prefix_output = false;       // also compute the prefix's last hidden rows, for verification
   TimePeriods periods;

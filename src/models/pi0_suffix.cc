@@ -29,7 +29,7 @@ class Pi0Suffix : public Suffix {
     list.stored(mlp_action_weight_, {{mlp_in, {width, 2 * width}, 0, width}}, Lifetime::kLoad);
     list.stored(mlp_time_weight_, {{mlp_in, {width, 2 * width}, width, width}}, Lifetime::kLoad);
     list.vector(mlp_in_bias_, {{"action_time_mlp_in.bias", {width}}});
-    list.matrix(mlp_out_weight_, {{"action_time_mlp_out.weight", {width, width}}});
+    list.precise(mlp_out_weight_, {{"action_time_mlp_out.weight", {width, width}}});
     list.vector(mlp_out_bias_, {{"action_time_mlp_out.bias", {width}}});
   }
 

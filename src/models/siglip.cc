@@ -23,7 +23,7 @@ Siglip::Siglip(const SiglipDims& dims, int projected_width)
 void Siglip::declare(WeightList& list) {
   const int width = dims_.width;
   const std::string& root = names::kVision;
-  list.vision(weights_.patch_weight,
+  list.precise(weights_.patch_weight,
               {{root + "embeddings.patch_embedding.weight", {width, 3, dims_.patch, dims_.patch}}});
   list.vector(weights_.patch_bias, {{root + "embeddings.patch_embedding.bias", {width}}});
   list.vector(weights_.position,
@@ -36,24 +36,24 @@ void Siglip::declare(WeightList& list) {
     };
     vector(layer.norm1_weight, "layer_norm1.weight", width);
     vector(layer.norm1_bias, "layer_norm1.bias", width);
-    list.vision(layer.qkv_weight, {{at + "self_attn.q_proj.weight", {width, width}},
+    list.precise(layer.qkv_weight, {{at + "self_attn.q_proj.weight", {width, width}},
                                    {at + "self_attn.k_proj.weight", {width, width}},
                                    {at + "self_attn.v_proj.weight", {width, width}}});
     list.vector(layer.qkv_bias, {{at + "self_attn.q_proj.bias", {width}},
                                  {at + "self_attn.k_proj.bias", {width}},
                                  {at + "self_attn.v_proj.bias", {width}}});
-    list.vision(layer.out_weight, {{at + "self_attn.out_proj.weight", {width, width}}});
+    list.precise(layer.out_weight, {{at + "self_attn.out_proj.weight", {width, width}}});
     vector(layer.out_bias, "self_attn.out_proj.bias", width);
     vector(layer.norm2_weight, "layer_norm2.weight", width);
     vector(layer.norm2_bias, "layer_norm2.bias", width);
-    list.vision(layer.fc1_weight, {{at + "mlp.fc1.weight", {dims_.mlp, width}}});
+    list.precise(layer.fc1_weight, {{at + "mlp.fc1.weight", {dims_.mlp, width}}});
     vector(layer.fc1_bias, "mlp.fc1.bias", dims_.mlp);
-    list.vision(layer.fc2_weight, {{at + "mlp.fc2.weight", {width, dims_.mlp}}});
+    list.precise(layer.fc2_weight, {{at + "mlp.fc2.weight", {width, dims_.mlp}}});
     vector(layer.fc2_bias, "mlp.fc2.bias", width);
   }
   list.vector(weights_.post_norm_weight, {{root + "post_layernorm.weight", {width}}});
   list.vector(weights_.post_norm_bias, {{root + "post_layernorm.bias", {width}}});
-  list.vision(weights_.projector_weight,
+  list.precise(weights_.projector_weight,
               {{names::kProjector + "weight", {projected_width_, width}}});
   list.vector(weights_.projector_bias, {{names::kProjector + "bias", {projected_width_}}});
 }

@@ -22,7 +22,7 @@ class Suffix {
   virtual void declare(WeightList&) = 0;
 
   /// Takes the buffers for `actions` rows and `steps` tables.
-  virtual void allocate(Arena&, int actions, int steps, DType activations) = 0;
+  virtual void allocate(Arena&, int actions, int steps, DType precise) = 0;
 
   /// Makes everything that depends only on the times and the weights.
   virtual void prepare(const Stream&, std::span<const float> times, TimePeriods) = 0;

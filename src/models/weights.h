@@ -11,7 +11,8 @@ namespace saccade::models {
 enum class WeightType : std::uint8_t {
   kMatrix,  // in the policy's precision: bf16, or as the checkpoint stores it
   kStored,  // f32 or bf16 as the checkpoint stores it, in every precision
-  kVision,  // f16 where the vision tower runs in f16, else as kStored
+  kPrecise,  // f16 where a policy in bf16 runs what the references keep in f32 (on a GPU), else as
+             // kStored
   kVector,  // f32
 };
 
@@ -52,8 +53,8 @@ struct WeightList {
               Lifetime lifetime = Lifetime::kPolicy) {
     slots.push_back({&target, WeightType::kStored, lifetime, 0, std::move(pieces)});
   }
-  void vision(Tensor& target, std::vector<WeightPiece> pieces) {
-    slots.push_back({&target, WeightType::kVision, Lifetime::kPolicy, 0, std::move(pieces)});
+  void precise(Tensor& target, std::vector<WeightPiece> pieces) {
+    slots.push_back({&target, WeightType::kPrecise, Lifetime::kPolicy, 0, std::move(pieces)});
   }
   void vector(Tensor& target, std::vector<WeightPiece> pieces, float added = 0) {
     slots.push_back({&target, WeightType::kVector, Lifetime::kPolicy, added, std::move(pieces)});

@@ -48,8 +48,8 @@ DType packed_type(const Tensors& tensors, const WeightSlot& slot, const WeightTy
       return DType::kF32;
     case WeightType::kMatrix:
       return types.matrix.value_or(stored_type(tensors, slot));
-    case WeightType::kVision:
-      return types.vision.value_or(stored_type(tensors, slot));
+    case WeightType::kPrecise:
+      return types.precise.value_or(stored_type(tensors, slot));
     case WeightType::kStored:
       break;
   }

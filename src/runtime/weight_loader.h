@@ -33,7 +33,7 @@ WeightReport compare_weights(const io::WeightSource&, const models::WeightList&,
 /// The types that weights are packed into.
 struct WeightTypes {
   std::optional<DType> matrix;  // absent: as the checkpoint stores it
-  std::optional<DType> vision;
+  std::optional<DType> precise;  // the same
 };
 
 /// Sets every slot's target to a tensor of its packed shape and type.

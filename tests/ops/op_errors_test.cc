@@ -192,8 +192,8 @@ TEST(OpErrors, Rope) {
   const auto rope = [=](Tensor p, Tensor a, Tensor b, Tensor c) {
     return [=] { ops::rope(kCpuStream, qkv, p, table, a, b, c); };
   };
-  expect_error(rope(t.integers({0, 3}), q, k, v), "[rope] positions[1] must be in [0, 3), got 3");
-  expect_error(rope(t.integers({-1, 0}), q, k, v), "[rope] positions[0] must be in [0, 3), got -1");
+  expect_error(rope(t.integers({0, 3}), q, k, v), "[rope] positions[1] must be in [0, 2), got 3");
+  expect_error(rope(t.integers({-1, 0}), q, k, v), "[rope] positions[0] must be in [0, 2), got -1");
   expect_error(rope(positions, t({2, 3, 4}), k, v), "[rope] q must be [2, 2, 4], got [2, 3, 4]");
   expect_error(rope(positions, q, t({2, 1, 5}), v), "[rope] k must be [2, 1, 4], got [2, 1, 5]");
   expect_error(rope(positions, q, t({2, 2, 4}), t({2, 2, 4})),
@@ -252,9 +252,9 @@ TEST(OpErrors, NormOutputs) {
   expect_error(gemm({scale, out, squares}), "[gemm] next.scaled must not overlap out");
   expect_error(gemm({scale, scaled, t({2, 1})}),
                "[gemm] next.squares must be [2, parts] with parts >= 2, got [2, 1]");
-  expect_error(
-      [=] { ops::gemm(kCpuStream, x, weight, {.norm = {t({3, 2}), 1e-6f}}, out); },
-      "[gemm] norm.squares must be [2, parts], got [3, 2]");
+  const ops::RowNorm other_rows{.squares = t({3, 2}), .eps = 1e-6f};
+  expect_error([=] { ops::gemm(kCpuStream, x, weight, {.norm = other_rows}, out); },
+               "[gemm] norm.squares must be [2, parts], got [3, 2]");
 }
 
 TEST(OpErrors, PatchEmbedding) {

@@ -35,7 +35,7 @@ Tensor tensor(std::vector<float>& values) {
 
 TEST(NormalNoise, IsStandardNormal) {
   std::vector<float> noise(1 << 20);
-  ops::normal_noise({}, 42, tensor(noise));
+  ops::normal_noise({}, 42, 0, 1, tensor(noise));
   double mean = 0, square = 0, fourth = 0, product = 0;
   for (std::size_t i = 0; i < noise.size(); ++i) {
     ASSERT_TRUE(std::isfinite(noise[i]));
@@ -57,15 +57,15 @@ TEST(NormalNoise, AZeroWordGivesTheLargestRadius) {
   constexpr std::uint32_t kSeed = 1836991927;
   ASSERT_EQ(philox4x32({0, 0, 0, 0}, {kSeed, 0})[0], 0u);
   std::vector<float> noise(2);
-  ops::normal_noise({}, kSeed, tensor(noise));
+  ops::normal_noise({}, kSeed, 0, 1, tensor(noise));
   EXPECT_FLOAT_EQ(std::hypot(noise[0], noise[1]), std::sqrt(-2 * std::log(0x1p-33)));
 }
 
 TEST(NormalNoise, AValueDependsOnItsIndexAndTheSeedOnly) {
   std::vector<float> three(3), many(1001), other(1001);
-  ops::normal_noise({}, 7, tensor(three));
-  ops::normal_noise({}, 7, tensor(many));
-  ops::normal_noise({}, 7 + (std::uint64_t{1} << 32), tensor(other));
+  ops::normal_noise({}, 7, 0, 1, tensor(three));
+  ops::normal_noise({}, 7, 0, 1, tensor(many));
+  ops::normal_noise({}, 7 + (std::uint64_t{1} << 32), 0, 1, tensor(other));
   for (std::size_t i = 0; i < three.size(); ++i) EXPECT_EQ(three[i], many[i]);
   for (std::size_t i = 0; i < many.size(); ++i) EXPECT_NE(many[i], other[i]);
 }

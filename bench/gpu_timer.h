@@ -1,0 +1,13 @@
+#pragma once
+
+#include <functional>
+
+#include "saccade/stream.h"
+
+namespace saccade::bench {
+
+/// Microseconds of one of `count` pieces of work, which `enqueue(i)` enqueues: the median over
+/// replays of a graph that holds them all.
+double time_in_graph(const Stream&, int count, const std::function<void(int)>& enqueue);
+
+}  // namespace saccade::bench
