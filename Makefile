@@ -5,10 +5,10 @@ FUZZ_SECONDS ?= 60
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test asan cuda gpu-bundle bench fuzz format clean deps
+.PHONY: help build demo test asan cuda gpu-bundle bench performance fuzz format clean deps
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 deps:
 	@tools/install_dependencies.sh
@@ -24,7 +24,7 @@ endef
 define run_tests
 	ctest --preset $(1) -j $(JOBS) -E '^cli$$'
 	SACCADE_BIN=$(CURDIR)/build/$(1)/bin/saccade PYTHONDONTWRITEBYTECODE=1 \
-	  $(PYTHON) -m pytest -q -p no:cacheprovider tests/cli
+	  $(PYTHON) -m pytest -q -p no:cacheprovider tests/cli tests/tools
 endef
 
 build: build/cpu/build.ninja ## Builds everything, build/cpu/bin/saccade above all (the default)
@@ -50,12 +50,15 @@ cuda: build/cuda/build.ninja ## Builds the CUDA code too, and fails where nvcc i
 	$(call build_preset,cuda)
 
 gpu-bundle: build/cuda/build.ninja ## Gathers in bundle/ what runs on a bare machine with a GPU
-	$(call build_preset,cuda,--target saccade cuda_test op_bench)
+	$(call build_preset,cuda,--target saccade cuda_test op_bench micro_bench)
 	tools/make_gpu_bundle.sh build/cuda bundle
 
-bench: build/cpu/build.ninja ## Times every op on the shapes that its tests check
+bench: build/cpu/build.ninja ## Times every op, on a GPU where one is there
 	$(call build_preset,cpu,--target op_bench)
 	build/cpu/bin/op_bench $(BENCH_FILTER)
+
+performance: ## Makes docs/performance.md of the results in bench/results
+	$(PYTHON) tools/make_performance_page.py
 
 fuzz: ## Fuzzes every file format for FUZZ_SECONDS=60 each
 	@tools/install_dependencies.sh fuzz

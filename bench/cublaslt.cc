@@ -112,7 +112,7 @@ double cublaslt_us(const Stream& stream, Tensor x, std::span<const Tensor> weigh
                                stream.handle) == CUBLAS_STATUS_SUCCESS &&
               works;
     };
-    run(0);  // loads its kernel, which a recording must not
+    run(0);  // loads its kernel ahead of the recording
     cuda::synchronize(stream);
     if (!works) continue;
     const double us = time_in_graph(stream, int(weights.size()), run);

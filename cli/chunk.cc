@@ -19,8 +19,9 @@ std::vector<std::string> column_names(const PolicyInfo& info, const ActionChunk&
 
 void print_chunk(const PolicyInfo& info, const ActionChunk& chunk,
                  const std::vector<std::string>& names) {
-  print(fmt::format("{}, {} preprocessing, {}, {} steps, {} prompt tokens\n\n", name_of(info.model),
-                    name_of(info.mode), name_of(info.precision), info.steps, chunk.tokens.size()));
+  print(fmt::format("{}, {} preprocessing, {} on {}, {} steps, {} prompt tokens\n\n",
+                    name_of(info.model), name_of(info.mode), name_of(info.precision),
+                    name_of(info.device), info.steps, chunk.tokens.size()));
   std::vector<std::string> header{"action"};
   header.insert(header.end(), names.begin(), names.end());
   Table actions(std::move(header));

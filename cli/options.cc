@@ -35,8 +35,14 @@ void add_load_options(CLI::App& command, LoadOptions& options) {
   add_choice(command, "--mode", {"openpi", "lerobot"},
              "Whose pre- and postprocessing is followed; else by the checkpoint's layout",
              [&](std::size_t i) { options.mode = i == 0 ? Mode::kOpenpi : Mode::kLerobot; });
+  add_choice(command, "--device", {"auto", "cpu", "cuda"},
+             "Where it runs; auto, the default, is the GPU if one is there", [&](std::size_t i) {
+               constexpr std::optional<Device> kDevices[] = {{}, Device::kCpu, Device::kCuda};
+               options.device = kDevices[i];
+             });
   add_choice(
-      command, "--precision", {"f32", "bf16"}, "Of activations and matrices; f32 if not given",
+      command, "--precision", {"f32", "bf16"},
+      "Of activations and matrices; if not given, bf16 on a GPU and f32 on the CPU",
       [&](std::size_t i) { options.precision = i == 0 ? Precision::kF32 : Precision::kBf16; });
   count("--steps", options.steps, "Denoising steps; else the checkpoint's, else 10");
   count("--chunk", options.chunk, "Actions in a chunk; else the checkpoint's, else 50");

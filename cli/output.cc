@@ -87,6 +87,7 @@ std::string format_count(std::uint64_t count) {
 Json to_json(const PolicyInfo& info) {
   return {{"model", name_of(info.model)},
           {"mode", name_of(info.mode)},
+          {"device", name_of(info.device)},
           {"precision", name_of(info.precision)},
           {"layout", info.layout},
           {"steps", info.steps},

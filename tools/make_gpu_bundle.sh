@@ -9,7 +9,7 @@ limit_mib=60
 
 rm -rf "$bundle"
 mkdir -p "$bundle/bin" "$bundle/lib"
-for program in saccade cuda_test op_bench; do
+for program in saccade cuda_test op_bench micro_bench; do
   strip -o "$bundle/bin/$program" "$build/bin/$program"
 done
 

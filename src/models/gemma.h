@@ -55,13 +55,13 @@ class Gemma {
   Input input(int step, int first_row, int rows) const;
 
   /// One forward pass over rows of input(), from first_row on. Their keys and values are written to
-  /// the cache rows of their positions.
+  /// the cache rows of their positions, which are among the first cache_rows.
   ///
   ///   positions    [rows]                 i32
   ///   rope_table   [positions, head_dim]  f32
-  ///   visible      [rows]                 i32 cache rows that a row sees
+  ///   visible      [rows]                 i32 cache rows that a row sees, at most cache_rows
   void run(const Stream&, int step, int first_row, Tensor positions, Tensor rope_table,
-           Tensor visible, KvCache&) const;
+           Tensor visible, int cache_rows, KvCache&) const;
 
   /// The rows of the last layer, as the projection behind the final norm takes them.
   struct Hidden {

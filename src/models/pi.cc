@@ -145,7 +145,7 @@ void Pi::read_prompt(const Stream& s, int views, int rows, const Probe& probe, i
   report(probe, "prefix.embs", prefix_.input(0, 0, rows).x.rows(0, reported));
 
   prefix_.run(s, 0, 0, a_.counting.rows(0, rows), a_.rope_table,
-              inputs_.prefix_visible.rows(0, rows), cache_);
+              inputs_.prefix_visible.rows(0, rows), rows, cache_);
   for (int layer = 0; layer < dims_.prefix.layers; ++layer) {
     const std::string stage = "kv." + std::to_string(layer);
     report(probe, stage + ".k", cache_.k[std::size_t(layer)].rows(0, reported));
@@ -156,7 +156,7 @@ void Pi::read_prompt(const Stream& s, int views, int rows, const Probe& probe, i
   report(probe, "prefix.out", a_.prefix_out.rows(0, reported));
 }
 
-void Pi::step(const Stream& s, int step, const Probe& probe) {
+void Pi::step(const Stream& s, int step, int prefix_rows, const Probe& probe) {
   // The leading rows see no action: their keys and values are the same at every step.
   const int leading = suffix_->leading_rows();
   const int first = step == 0 || probe ? 0 : leading;
@@ -169,7 +169,7 @@ void Pi::step(const Stream& s, int step, const Probe& probe) {
   if (suffix_->condition(step)) report(probe, at_step(step, "cond"), suffix_->condition(step));
 
   expert_.run(s, step, first, inputs_.positions.rows(first, rows), a_.rope_table,
-              inputs_.suffix_visible.rows(first, rows), cache_);
+              inputs_.suffix_visible.rows(first, rows), prefix_rows + suffix_rows(), cache_);
   if (probe) report_step(s, step, probe);
 
   const Gemma::Hidden hidden = expert_.hidden(leading, plan_.actions);

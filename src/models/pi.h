@@ -76,8 +76,9 @@ class Pi {
   /// first `reported` of them.
   void read_prompt(const Stream&, int views, int prefix_rows, const Probe& = {}, int reported = 0);
 
-  /// One denoising step: x += dt v(x, times[step]). The first also embeds the state.
-  void step(const Stream&, int step, const Probe& = {});
+  /// One denoising step behind a prompt of prefix_rows() rows: x += dt v(x, times[step]). The first
+  /// also embeds the state.
+  void step(const Stream&, int step, int prefix_rows, const Probe& = {});
 
   Tensor pixels() const { return a_.pixels; }  // [max_views, 3, image_size, image_size] f32
   const Inputs& inputs() const { return inputs_; }

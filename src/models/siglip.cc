@@ -23,8 +23,8 @@ Siglip::Siglip(const SiglipDims& dims, int projected_width)
 void Siglip::declare(WeightList& list) {
   const int width = dims_.width;
   const std::string& root = names::kVision;
-  list.precise(weights_.patch_weight,
-              {{root + "embeddings.patch_embedding.weight", {width, 3, dims_.patch, dims_.patch}}});
+  list.precise(weights_.patch_weight, {{root + "embeddings.patch_embedding.weight",
+                                        {width, 3, dims_.patch, dims_.patch}}});
   list.vector(weights_.patch_bias, {{root + "embeddings.patch_embedding.bias", {width}}});
   list.vector(weights_.position,
               {{root + "embeddings.position_embedding.weight", {dims_.tokens(), width}}});
@@ -37,8 +37,8 @@ void Siglip::declare(WeightList& list) {
     vector(layer.norm1_weight, "layer_norm1.weight", width);
     vector(layer.norm1_bias, "layer_norm1.bias", width);
     list.precise(layer.qkv_weight, {{at + "self_attn.q_proj.weight", {width, width}},
-                                   {at + "self_attn.k_proj.weight", {width, width}},
-                                   {at + "self_attn.v_proj.weight", {width, width}}});
+                                    {at + "self_attn.k_proj.weight", {width, width}},
+                                    {at + "self_attn.v_proj.weight", {width, width}}});
     list.vector(layer.qkv_bias, {{at + "self_attn.q_proj.bias", {width}},
                                  {at + "self_attn.k_proj.bias", {width}},
                                  {at + "self_attn.v_proj.bias", {width}}});
@@ -54,7 +54,7 @@ void Siglip::declare(WeightList& list) {
   list.vector(weights_.post_norm_weight, {{root + "post_layernorm.weight", {width}}});
   list.vector(weights_.post_norm_bias, {{root + "post_layernorm.bias", {width}}});
   list.precise(weights_.projector_weight,
-              {{names::kProjector + "weight", {projected_width_, width}}});
+               {{names::kProjector + "weight", {projected_width_, width}}});
   list.vector(weights_.projector_bias, {{names::kProjector + "bias", {projected_width_}}});
 }
 
@@ -82,14 +82,20 @@ void Siglip::run(const Stream& s, Tensor pixels, Tensor out, const ops::NormOutp
 
   ops::patch_embedding(s, pixels, weights_.patch_weight, weights_.patch_bias, weights_.position,
                        a_.patches.rows(0, views), x.reshaped({views, tokens, dims_.width}));
-  for (const Layer& l : weights_.layers) {
+  for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
+    const Layer& l = weights_.layers[i];
+    const Tensor after = i + 1 < weights_.layers.size() ? weights_.layers[i + 1].qkv_weight
+                                                        : weights_.projector_weight;
     ops::layer_norm(s, x, l.norm1_weight, l.norm1_bias, kEps, y);
-    ops::gemm(s, y, l.qkv_weight, {.bias = l.qkv_bias}, qkv);
+    ops::gemm(s, y, l.qkv_weight, {.bias = l.qkv_bias, .prefetch = {l.out_weight, l.fc1_weight}},
+              qkv);
     ops::attention_packed(s, qkv.reshaped({views, tokens, 3 * dims_.width}), dims_.heads, scale,
                           attended.reshaped({views, tokens, dims_.width}));
-    ops::gemm(s, attended, l.out_weight, {.bias = l.out_bias, .residual = x}, x);
+    ops::gemm(s, attended, l.out_weight,
+              {.bias = l.out_bias, .residual = x, .prefetch = {l.fc2_weight}}, x);
     ops::layer_norm(s, x, l.norm2_weight, l.norm2_bias, kEps, y);
-    ops::gemm(s, y, l.fc1_weight, {.bias = l.fc1_bias, .activation = Activation::kGelu}, hidden);
+    ops::gemm(s, y, l.fc1_weight,
+              {.bias = l.fc1_bias, .activation = Activation::kGelu, .prefetch = {after}}, hidden);
     ops::gemm(s, hidden, l.fc2_weight, {.bias = l.fc2_bias, .residual = x}, x);
   }
   ops::layer_norm(s, x, weights_.post_norm_weight, weights_.post_norm_bias, kEps, y);

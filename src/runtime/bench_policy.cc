@@ -44,6 +44,14 @@ PolicyPlan plan(const BenchCase& of) {
   return plan;
 }
 
+/// Values of a state that the policy takes.
+int state_dims(const io::PolicyConfig& config, const PolicyInfo& info) {
+  if (info.state_dim > 0) return info.state_dim;
+  const io::FeatureStatistics& statistics = config.state->statistics;
+  if (statistics.empty()) return info.max_state_dim;
+  return std::min(int(statistics.begin()->second.size()), info.max_state_dim);
+}
+
 std::string cuda_version(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
@@ -70,9 +78,9 @@ BenchPolicy::BenchPolicy(const BenchCase& of) : policy_(plan(of)) {
     observation_.frames[info.cameras[std::size_t(view)]] = {
         pixels_.data() + frame_bytes * std::size_t(view), of.frame_height, of.frame_width};
   }
-  const int state_dim = info.state_dim > 0 ? info.state_dim : info.max_state_dim;
   std::uniform_real_distribution<double> uniform(-1, 1);
-  for (int i = 0; i < state_dim; ++i) observation_.state.push_back(uniform(random));
+  const int dims = state_dims(policy_.config, info);
+  for (int i = 0; i < dims; ++i) observation_.state.push_back(uniform(random));
   set_tokens(of.prompt_tokens.value_or(std::min(kTokens, info.max_prompt_tokens)));
 }
 

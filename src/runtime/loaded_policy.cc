@@ -81,8 +81,9 @@ void LoadedPolicy::write_inputs(const Observation& observation, const PreparedSt
   const std::vector<Frame> frames = ordered_frames(config, observation.frames);
   write_tokens(tokens);
   write_state(robot.normalized);
+  check_noise(observation);
+  runner.set_frames(frames);  // Nothing fails from here on: the caller's frames are being copied.
   write_noise(observation);
-  runner.set_frames(frames);
 }
 
 void LoadedPolicy::run(std::span<const int> tokens, std::vector<StageTime>& times) {
@@ -112,14 +113,19 @@ void LoadedPolicy::write_state(std::span<const double> normalized_state) {
   std::copy(normalized_state.begin(), normalized_state.end(), values);
 }
 
-void LoadedPolicy::write_noise(const Observation& observation) {
+void LoadedPolicy::check_noise(const Observation& observation) const {
+  if (!observation.noise) return;
   const Tensor x = engine.host_inputs.x;
-  if (!observation.noise) return ops::normal_noise(Stream{}, observation.seed, 0, 1, x);
   SACCADE_CHECK(std::int64_t(observation.noise->size()) == x.shape.size(), "infer",
                 "the noise has ", observation.noise->size(), " values, it must be ", x.shape.str());
   for (float value : *observation.noise) {
     SACCADE_CHECK(std::isfinite(value), "infer", "the noise holds a value that is not finite");
   }
+}
+
+void LoadedPolicy::write_noise(const Observation& observation) {
+  const Tensor x = engine.host_inputs.x;
+  if (!observation.noise) return ops::normal_noise(Stream{}, observation.seed, 0, 1, x);
   std::copy(observation.noise->begin(), observation.noise->end(), x.as<float>());
 }
 

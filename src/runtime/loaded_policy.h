@@ -48,6 +48,7 @@ struct LoadedPolicy {
  private:
   void write_tokens(std::span<const int>);
   void write_state(std::span<const double> normalized_state);
+  void check_noise(const Observation&) const;
   void write_noise(const Observation&);
 };
 

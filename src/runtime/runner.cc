@@ -1,7 +1,5 @@
 #include "runtime/runner.h"
 
-#include <cstring>
-
 #include "core/check.h"
 #include "ops/image/resize_with_pad.h"
 #include "ops/trace.h"
@@ -24,6 +22,7 @@ std::size_t bytes_of(const Frame& frame) {
 Runner::Runner(Engine& engine, ops::ResizeFilter filter) : engine_(engine), filter_(filter) {
   if (engine.stream.device == Device::kCpu) return;
   const int max_views = engine.pi->pixels().shape[0];
+  copy_team_.emplace();
   slots_.resize(std::size_t(max_views));
   for (std::size_t view = 0; view < slots_.size(); ++view) slot_for(view, kFrameBytes);
   geometry_ = cuda::allocate(slots_.size() * sizeof(ResizeWithPadParams));
@@ -50,6 +49,7 @@ Runner::FrameSlot& Runner::slot_for(std::size_t view, std::size_t bytes) {
 
 void Runner::set_frames(std::span<const Frame> frames) {
   views_ = int(frames.size());
+  copies_.clear();
   const Tensor pixels = engine_.pi->pixels();
   const int size = pixels.shape[2];
   auto* geometry = static_cast<ResizeWithPadParams*>(pinned_geometry_.get());
@@ -61,14 +61,22 @@ void Runner::set_frames(std::span<const Frame> frames) {
           frame.pixels, frame.height, frame.width, size, filter_, out));
       continue;
     }
-    // The copy to the device runs while the next frame is copied to pinned memory.
     FrameSlot& slot = slot_for(view, bytes_of(frame));
     geometry[view] =
         ops::detail::resize_with_pad_params(static_cast<const std::uint8_t*>(slot.device.get()),
                                             frame.height, frame.width, size, filter_, out);
-    std::memcpy(slot.pinned.get(), frame.pixels, bytes_of(frame));
-    cuda::enqueue_upload(engine_.stream, slot.pinned.get(), slot.device.get(), bytes_of(frame));
+    copies_.push_back({frame.pixels, slot.pinned.get(), bytes_of(frame)});
   }
+  if (copy_team_) copy_team_->start(copies_);
+}
+
+void Runner::upload_frames() {
+  for (std::size_t view = 0; view < copies_.size(); ++view) {
+    copy_team_->finish(view);
+    const FrameSlot& slot = slots_[view];
+    cuda::enqueue_upload(engine_.stream, slot.pinned.get(), slot.device.get(), copies_[view].bytes);
+  }
+  copies_.clear();
 }
 
 void Runner::enqueue_part(const Stream& stream, Part part, int views, int prefix_rows) const {
@@ -92,7 +100,7 @@ void Runner::enqueue_part(const Stream& stream, Part part, int views, int prefix
   if (part == Part::kAll || part == Part::kSteps) {
     for (int step = 0; step < pi.steps(); ++step) {
       open_section("steps");
-      pi.step(stream, step);
+      pi.step(stream, step, prefix_rows);
     }
   }
 }
@@ -111,6 +119,7 @@ const cuda::Graph& Runner::graph(int views, int tokens) const {
 void Runner::upload(int tokens) {
   engine_.pi->write_lengths(engine_.host_inputs, views_, tokens);
   if (engine_.stream.device == Device::kCpu) return;
+  upload_frames();
   cuda::enqueue_upload(engine_.stream, pinned_geometry_.get(), geometry_.get(),
                        slots_.size() * sizeof(ResizeWithPadParams));
   cuda::enqueue_upload(engine_.stream, engine_.host_memory.data(), engine_.inputs.data(),

@@ -2,11 +2,13 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "cuda/device.h"
+#include "runtime/copy_team.h"
 #include "runtime/engine.h"
 #include "saccade/ops/image.h"
 
@@ -21,7 +23,8 @@ class Runner {
  public:
   Runner(Engine&, ops::ResizeFilter);
 
-  /// Takes the frames of the views, in order. Their pixels are copied.
+  /// Takes the frames of the views, in order, and starts to copy their pixels, which stay as they
+  /// are until upload() or run().
   void set_frames(std::span<const Frame>);
 
   /// Runs the frames and engine.host_inputs, of which `tokens` tokens are the prompt's, and leaves
@@ -49,14 +52,17 @@ class Runner {
   void run_on_cpu(int tokens, std::vector<StageTime>&);
   void run_on_cuda(int tokens, std::vector<StageTime>&);
   FrameSlot& slot_for(std::size_t view, std::size_t bytes);
+  void upload_frames();
 
   Engine& engine_;
   ops::ResizeFilter filter_;
   int views_ = 0;
   std::vector<FrameSlot> slots_;
+  std::vector<CopyTeam::Copy> copies_;  // of the frames that are on their way
   std::shared_ptr<void> geometry_;         // resize parameters of every view, on the device
   std::shared_ptr<void> pinned_geometry_;  // the same, on the host
   std::map<std::pair<int, int>, cuda::Graph> graphs_;  // by views and prefix rows
+  std::optional<CopyTeam> copy_team_;                  // on a GPU
 };
 
 }  // namespace saccade

@@ -11,7 +11,7 @@ import pytest
 from conftest import (BINARY, GOLDEN, ROOT, fails, read_safetensors, run, strict_json,
                       write_safetensors)
 
-COMMANDS = ["infer", "inspect", "synth", "verify"]
+COMMANDS = ["bench", "infer", "inspect", "profile", "synth", "verify"]
 REFERENCES = ["pi0_lerobot", "pi05_lerobot", "pi0_orbax", "pi05_openpi_orbax"]
 
 

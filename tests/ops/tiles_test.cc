@@ -125,6 +125,150 @@ TEST(ChooseTile, LeavesAPartOfTheSquaresForEachColumnTile) {
   EXPECT_FALSE(choose_tile(problem, kMultiprocessors));
 }
 
+struct TimedTile {
+  GemmTile tile;
+  double us;
+};
+
+struct Measured {
+  TileProblem problem;
+  std::vector<TimedTile> tiles;
+};
+
+/// On an H200, one tile after the other in a graph, with weights that no cache holds. Tiles that
+/// are far from the best are left out.
+std::vector<Measured> measured() {
+  constexpr auto kNone = Pair::kNone;
+  constexpr auto kSplitK = Pair::kSplitK;
+  constexpr auto kShareX = Pair::kShareX;
+  return {{qkv(512, 2560, 2048),
+           {{{2, 128, kShareX}, 20.09},
+            {{2, 192, kShareX}, 24.32},
+            {{2, 256, kSplitK}, 18.79},
+            {{3, 128, kSplitK}, 15.61}}},
+          {linear(512, 2048, 2048),
+           {{{2, 96, kShareX}, 14.56},
+            {{2, 128, kShareX}, 16.79},
+            {{2, 128, kNone}, 16.68},
+            {{2, 160, kSplitK}, 13.24},
+            {{2, 192, kSplitK}, 14.80},
+            {{2, 256, kSplitK}, 18.51},
+            {{3, 96, kSplitK}, 13.48},
+            {{3, 128, kSplitK}, 14.81}}},
+          {geglu(512, 32768, 2048),
+           {{{2, 256, kShareX}, 106.64},
+            {{2, 256, kNone}, 105.16},
+            {{3, 176, kShareX}, 134.80},
+            {{3, 192, kShareX}, 116.31}}},
+          {linear(512, 2048, 16384),
+           {{{2, 96, kShareX}, 76.73},
+            {{2, 128, kShareX}, 82.27},
+            {{2, 128, kNone}, 82.01},
+            {{2, 160, kSplitK}, 58.52},
+            {{2, 192, kSplitK}, 66.25},
+            {{2, 256, kSplitK}, 85.11},
+            {{3, 96, kSplitK}, 74.44},
+            {{3, 128, kSplitK}, 72.61}}},
+          {qkv(576, 2560, 2048),
+           {{{2, 128, kShareX}, 20.43},
+            {{2, 192, kShareX}, 24.40},
+            {{2, 256, kSplitK}, 19.10},
+            {{3, 128, kSplitK}, 15.54}}},
+          {linear(576, 2048, 2048),
+           {{{2, 96, kShareX}, 15.43},
+            {{2, 128, kShareX}, 17.09},
+            {{2, 128, kNone}, 16.86},
+            {{2, 160, kSplitK}, 14.08},
+            {{2, 192, kSplitK}, 15.26},
+            {{2, 256, kSplitK}, 18.65},
+            {{3, 96, kSplitK}, 12.38},
+            {{3, 128, kSplitK}, 14.31}}},
+          {geglu(576, 32768, 2048),
+           {{{2, 256, kShareX}, 130.13},
+            {{2, 256, kNone}, 144.70},
+            {{3, 176, kShareX}, 131.03},
+            {{3, 192, kShareX}, 118.68}}},
+          {linear(576, 2048, 16384),
+           {{{2, 96, kShareX}, 92.45},
+            {{2, 128, kShareX}, 98.70},
+            {{2, 128, kNone}, 112.30},
+            {{2, 160, kSplitK}, 79.53},
+            {{2, 192, kSplitK}, 77.47},
+            {{2, 256, kSplitK}, 87.41},
+            {{3, 96, kSplitK}, 59.03},
+            {{3, 128, kSplitK}, 66.66}}},
+          {qkv(832, 2560, 2048),
+           {{{1, 128, kShareX}, 31.43},
+            {{2, 128, kShareX}, 37.30},
+            {{2, 192, kShareX}, 25.24},
+            {{3, 128, kSplitK}, 31.03}}},
+          {linear(832, 2048, 2048),
+           {{{2, 128, kShareX}, 17.90}, {{2, 128, kNone}, 17.72}, {{2, 256, kSplitK}, 18.87}}},
+          {geglu(832, 32768, 2048),
+           {{{2, 256, kShareX}, 183.50},
+            {{2, 256, kNone}, 195.22},
+            {{3, 176, kShareX}, 220.12},
+            {{3, 192, kShareX}, 207.29}}},
+          {linear(832, 2048, 16384),
+           {{{2, 128, kShareX}, 101.99}, {{2, 128, kNone}, 116.80}, {{2, 256, kSplitK}, 95.53}}},
+          {linear(512, 3456, 1152, kF16),
+           {{{2, 64, kShareX}, 12.56},
+            {{2, 160, kShareX}, 13.33},
+            {{3, 144, kShareX}, 15.23},
+            {{2, 128, kNone}, 10.83}}},
+          {linear(512, 1152, 1152, kF16),
+           {{{2, 64, kShareX}, 7.44},
+            {{2, 96, kShareX}, 8.99},
+            {{2, 96, kSplitK}, 7.01},
+            {{2, 128, kSplitK}, 7.97}}},
+          {linear(512, 4304, 1152, kF16),
+           {{{2, 96, kShareX}, 17.47}, {{2, 160, kShareX}, 14.98}, {{3, 144, kShareX}, 16.16}}},
+          {linear(512, 1152, 4304, kF16),
+           {{{2, 64, kShareX}, 20.44}, {{2, 96, kSplitK}, 15.28}, {{2, 128, kSplitK}, 17.67}}},
+          {linear(512, 2048, 1152, kF16),
+           {{{1, 64, kShareX}, 9.96},
+            {{2, 64, kShareX}, 7.88},
+            {{2, 96, kShareX}, 8.95},
+            {{2, 160, kShareX}, 12.61},
+            {{2, 128, kNone}, 10.34},
+            {{2, 128, kSplitK}, 7.95}}},
+          {linear(768, 3456, 1152, kF16),
+           {{{2, 96, kShareX}, 16.24}, {{2, 160, kShareX}, 14.27}, {{3, 144, kShareX}, 15.49}}},
+          {linear(768, 1152, 1152, kF16),
+           {{{1, 64, kShareX}, 9.79},
+            {{2, 64, kShareX}, 7.81},
+            {{2, 96, kShareX}, 9.31},
+            {{2, 160, kShareX}, 13.40},
+            {{2, 128, kNone}, 10.98},
+            {{2, 128, kSplitK}, 8.27}}},
+          {linear(768, 4304, 1152, kF16), {{{2, 160, kShareX}, 25.89}, {{3, 144, kShareX}, 16.91}}},
+          {linear(768, 1152, 4304, kF16),
+           {{{2, 64, kShareX}, 20.58},
+            {{2, 96, kShareX}, 24.40},
+            {{2, 128, kNone}, 25.63},
+            {{2, 128, kSplitK}, 18.18}}},
+          {linear(768, 2048, 1152, kF16),
+           {{{2, 64, kShareX}, 12.17},
+            {{2, 96, kShareX}, 10.03},
+            {{2, 160, kShareX}, 13.09},
+            {{3, 144, kShareX}, 14.99},
+            {{2, 128, kNone}, 10.58}}}};
+}
+
+TEST(ChooseTile, TakesOneThatIsMeasuredToBeFast) {
+  for (const auto& [problem, tiles] : measured()) {
+    const auto choice = choose_tile(problem, kMultiprocessors);
+    ASSERT_TRUE(choice);
+    SCOPED_TRACE(testing::Message() << problem.m << " x " << problem.k << " x " << problem.n
+                                    << " in " << describe(*choice));
+    const auto by_time = [](const TimedTile& a, const TimedTile& b) { return a.us < b.us; };
+    const double best = std::ranges::min_element(tiles, by_time)->us;
+    const auto chosen = std::ranges::find(tiles, choice->tile, &TimedTile::tile);
+    ASSERT_NE(chosen, tiles.end());
+    EXPECT_LE(chosen->us, 1.03 * best);
+  }
+}
+
 TEST(ChooseTile, SplitsNoSingleBlock) {
   for (const GemmTile& tile : kLinearBf16Tiles) {
     const bool splits = tile.pair == Pair::kSplitK;

@@ -3,39 +3,19 @@
 //
 // The query heads that share a kv head are packed into the rows of a tile, token by token, so a CTA
 // reads every key and value once for all of them. A warp owns 16 rows: their logits and sums stay
-// in its registers, and the logits' fragments are the next product's operand as they lie.
+// in its registers, and the logits' fragments are the next product's operand as they lie. Where
+// that leaves a scheduler one warp, two warps own the same rows, each sees every other block of
+// keys, and at the end each finishes half of the rows.
 
 #include "cuda/launch.h"
 #include "cuda/ptx/memory.cuh"
 #include "cuda/ptx/mma.cuh"
 #include "ops/attention/attention.h"
-#include "ops/device_elements.cuh"
+#include "ops/attention/attention_mma_rows.cuh"
 
 namespace saccade::ops::detail {
+namespace mma_rows {
 namespace {
-
-namespace ptx = cuda::ptx;
-
-constexpr int kChunk = 8;  // elements of a 16-byte copy
-constexpr int kChunkBytes = 16;
-
-/// What an instance holds. A head is kTiles_ x 8 wide at most, and is filled up with zeros to the
-/// depth of q k^T. Stages are as many as fit in the 99 KB that every GPU gives a CTA.
-template <int kTiles_, int kWarps>
-struct Extents {
-  static constexpr int kTiles = kTiles_;           // of 8 columns, in v and out
-  static constexpr int kSteps = (kTiles + 1) / 2;  // of 16 columns, in q k^T
-  static constexpr int kChunks = 2 * kSteps;
-  /// Odd in chunks: the eight rows of an ldmatrix lie in different banks.
-  static constexpr int kPitch = (kChunks + 1) * kChunkBytes;
-  static constexpr int kThreads = 32 * kWarps;
-  static constexpr int kRows = 16 * kWarps;
-  static constexpr int kKeys = kTiles > 16 ? 32 : 64;
-  static constexpr int kStages = kTiles > 9 ? 2 : kWarps > 4 ? 3 : 4;
-  static constexpr int kTileBytes = kKeys * kPitch;
-  static constexpr int kSharedBytes = kRows * kPitch + kStages * 2 * kTileBytes;
-  static constexpr bool kHoldsQ = kTiles <= 16;  // in registers, next to the sums
-};
 
 struct PackedParams : AttentionParams {
   int group;        // query heads of one kv head
@@ -79,204 +59,101 @@ __device__ Seen keys_seen_by_tile(const PackedParams& p) {
   return {__reduce_min_sync(~0u, seen.least), __reduce_max_sync(~0u, seen.most)};
 }
 
-/// A chunk of a row to its place in a tile of shared memory; zeros if it is not there.
+/// The row and the chunk where a thread begins to copy. A warp copies whole rows, and its last
+/// lanes none where rows do not fill it.
 template <typename E>
-__device__ void load_chunk(std::uint32_t tile, int row, int chunk, const std::uint16_t* from,
-                           bool is_there) {
-  ptx::copy_async_16(tile + row * E::kPitch + chunk * kChunkBytes, from,
-                     is_there ? kChunkBytes : 0);
-}
+struct CopyPlace {
+  static constexpr int kWarpRows = 32 / E::kTiles;
+  static constexpr int kStep = kWarpRows * E::kWarps;  // from a thread's row to its next
+  static constexpr int kNone = 1 << 20;
+
+  int chunk = int(threadIdx.x % 32) % E::kTiles;
+  int row = int(threadIdx.x % 32) / E::kTiles < kWarpRows
+                ? int(threadIdx.x / 32) * kWarpRows + int(threadIdx.x % 32) / E::kTiles
+                : kNone;
+
+  __device__ std::uint32_t offset(int of_row) const {
+    return std::uint32_t(of_row * E::kPitch + chunk * kChunkBytes);
+  }
+};
 
 template <typename E>
-__device__ void load_queries(const PackedParams& p, std::uint32_t tile) {
+__device__ void load_queries(const PackedParams& p, const CopyPlace<E>& place, std::uint32_t tile) {
   const auto* q = static_cast<const std::uint16_t*>(p.q);
 #pragma unroll
-  for (int index = threadIdx.x; index < E::kRows * E::kChunks; index += E::kThreads) {
-    const int row = index / E::kChunks, chunk = index % E::kChunks;
+  for (int i = 0; i < E::kRows; i += CopyPlace<E>::kStep) {
+    const int row = i + place.row;
+    if (row >= E::kRows) continue;
     const int packed_row = int(blockIdx.x) * E::kRows + row;
-    const bool is_there = packed_row < p.packed_rows && chunk * kChunk < p.head_dim;
-    const auto* from = q + offset_of(p, packed_row, p.q_stride) + chunk * kChunk;
-    load_chunk<E>(tile, row, chunk, is_there ? from : q, is_there);
+    const bool is_there = packed_row < p.packed_rows && place.chunk * kChunk < p.head_dim;
+    const auto* from = q + offset_of(p, packed_row, p.q_stride) + place.chunk * kChunk;
+    ptx::copy_async_16(tile + place.offset(row), is_there ? from : q, is_there ? kChunkBytes : 0);
   }
 }
 
-/// Keys [begin, begin + kKeys) of k or v, zeros from key `end` on: what lies there may be NaN.
+/// A stage's keys of k or v, as one group of copies, if there are such keys; zeros from key `end`
+/// on: what lies there may be NaN.
 template <typename E>
-__device__ void load_keys(const PackedParams& p, const void* matrix, int begin, int end,
-                          std::uint32_t tile) {
-  const auto* first = static_cast<const std::uint16_t*>(matrix) +
-                      std::int64_t(blockIdx.z) * p.kv_rows * p.kv_stride + blockIdx.y * p.head_dim;
-#pragma unroll
-  for (int index = threadIdx.x; index < E::kKeys * E::kChunks; index += E::kThreads) {
-    const int key = index / E::kChunks, chunk = index % E::kChunks;
-    const bool is_there = begin + key < end && chunk * kChunk < p.head_dim;
-    const auto* from = first + std::int64_t(begin + key) * p.kv_stride + chunk * kChunk;
-    load_chunk<E>(tile, key, chunk, is_there ? from : first, is_there);
-  }
-}
-
-/// Fills a stage with a block of keys and values, if there is such a block.
-template <typename E>
-__device__ void load_stage(const PackedParams& p, int block, int end, std::uint32_t stages) {
-  const std::uint32_t stage = stages + block % E::kStages * 2 * E::kTileBytes;
-  const int begin = block * E::kKeys;
+__device__ void load_keys(const PackedParams& p, const CopyPlace<E>& place, const void* matrix,
+                          int stage, int end, std::uint32_t tile) {
+  const int begin = stage * E::kStageKeys;
   if (begin < end) {
-    load_keys<E>(p, p.k, begin, end, stage);
-    load_keys<E>(p, p.v, begin, end, stage + E::kTileBytes);
+    const bool is_there = place.chunk * kChunk < p.head_dim;
+    const auto* from = static_cast<const std::uint16_t*>(matrix) +
+                       (std::int64_t(blockIdx.z) * p.kv_rows + begin + place.row) * p.kv_stride +
+                       int(blockIdx.y) * p.head_dim + place.chunk * kChunk;
+#pragma unroll
+    for (int i = 0; i < E::kStageKeys; i += CopyPlace<E>::kStep) {
+      const int key = i + place.row;
+      const bool copied = is_there && begin + key < end;
+      if (key < E::kStageKeys) {
+        ptx::copy_async_16(tile + place.offset(key), from, copied ? kChunkBytes : 0);
+      }
+      from += CopyPlace<E>::kStep * p.kv_stride;
+    }
   }
   ptx::copy_async_commit();
 }
 
-/// A thread's share of its warp's 16 rows: fragments of rows lane / 4 (elements 0, 1) and
-/// lane / 4 + 8 (elements 2, 3).
-template <typename E>
-struct Rows {
-  std::uint32_t q[E::kHoldsQ ? E::kSteps : 1][4];
-  float sums[E::kTiles][4] = {};  // of p v
-  float largest[2] = {-INFINITY, -INFINITY};
-  float total[2] = {};  // of p, over the columns of this thread
-  int keys[2];          // that the row sees
-};
-
-template <typename E>
-using Logits = float[E::kKeys / 8][4];
-
-/// `q` and `k` are this lane's addresses of the first matrices.
+/// Writes the rows out in whole chunks, through the shared memory of queries that nobody needs any
+/// more.
 template <typename T, typename E>
-__device__ void multiply_keys(Rows<E>& rows, std::uint32_t q, std::uint32_t k, Logits<E>& logits) {
-#pragma unroll
-  for (int step = 0; step < E::kSteps; ++step) {
-    auto& a = rows.q[E::kHoldsQ ? step : 0];
-    if constexpr (!E::kHoldsQ) ptx::ldmatrix_x4(a, q + step * 2 * kChunkBytes);
-#pragma unroll
-    for (int pair = 0; pair < E::kKeys / 16; ++pair) {
-      std::uint32_t b[4];
-      ptx::ldmatrix_x4(b, k + pair * 16 * E::kPitch + step * 2 * kChunkBytes);
-      ptx::mma_m16n8k16(logits[2 * pair], a, b[0], b[1], T{});
-      ptx::mma_m16n8k16(logits[2 * pair + 1], a, b[2], b[3], T{});
-    }
-  }
-}
-
-/// Logits in powers of two.
-template <typename E>
-__device__ void scale_logits(float scale, Logits<E>& logits) {
-#pragma unroll
-  for (auto& tile : logits) {
-#pragma unroll
-    for (float& logit : tile) logit *= scale;
-  }
-}
-
-/// Of a block of keys that starts at `begin`.
-template <typename E>
-__device__ void mask_unseen(const Rows<E>& rows, int begin, Logits<E>& logits) {
-  const int column = begin + int(threadIdx.x % 4) * 2;
-#pragma unroll
-  for (int tile = 0; tile < E::kKeys / 8; ++tile) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (column + tile * 8 + i % 2 >= rows.keys[i / 2]) logits[tile][i] = -INFINITY;
-    }
-  }
-}
-
-/// Replaces logits by p = 2^(logit - largest), and rescales the sums when `largest` grows.
-template <typename E>
-__device__ void softmax_step(Rows<E>& rows, Logits<E>& logits) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float largest = rows.largest[half];
-#pragma unroll
-    for (auto& tile : logits) largest = fmaxf(largest, fmaxf(tile[2 * half], tile[2 * half + 1]));
-    largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
-    largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
-    const float shrink = ptx::exp2_approx(rows.largest[half] - largest);
-    rows.largest[half] = largest;
-
-    float total = 0;
-#pragma unroll
-    for (auto& tile : logits) {
-#pragma unroll
-      for (int i = 2 * half; i < 2 * half + 2; ++i) {
-        total += tile[i] = ptx::exp2_approx(tile[i] - largest);
-      }
-    }
-    rows.total[half] = rows.total[half] * shrink + total;
-#pragma unroll
-    for (auto& tile : rows.sums) {
-      tile[2 * half] *= shrink;
-      tile[2 * half + 1] *= shrink;
-    }
-  }
-}
-
-/// Without packed_pair's saturation: p is at most 1.
-__device__ std::uint32_t pair_of(float low, float high, __half) {
-  const __half2 pair = __floats2half2_rn(low, high);
-  return *reinterpret_cast<const std::uint32_t*>(&pair);
-}
-
-__device__ std::uint32_t pair_of(float low, float high, __nv_bfloat16) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const std::uint32_t*>(&pair);
-}
-
-template <typename T, typename E>
-__device__ void add_values(Rows<E>& rows, const Logits<E>& p, std::uint32_t v) {
-#pragma unroll
-  for (int step = 0; step < E::kKeys / 16; ++step) {
-    const auto& left = p[2 * step];
-    const auto& right = p[2 * step + 1];
-    const std::uint32_t a[4] = {pair_of(left[0], left[1], T{}), pair_of(left[2], left[3], T{}),
-                                pair_of(right[0], right[1], T{}), pair_of(right[2], right[3], T{})};
-    const std::uint32_t keys = v + step * 16 * E::kPitch;
-#pragma unroll
-    for (int tile = 0; tile + 1 < E::kTiles; tile += 2) {
-      std::uint32_t b[4];
-      ptx::ldmatrix_x4_transposed(b, keys + tile * kChunkBytes);
-      ptx::mma_m16n8k16(rows.sums[tile], a, b[0], b[1], T{});
-      ptx::mma_m16n8k16(rows.sums[tile + 1], a, b[2], b[3], T{});
-    }
-    if constexpr (E::kTiles % 2 == 1) {
-      std::uint32_t b[2];
-      ptx::ldmatrix_x2_transposed(b, keys + (E::kTiles - 1) * kChunkBytes);
-      ptx::mma_m16n8k16(rows.sums[E::kTiles - 1], a, b[0], b[1], T{});
-    }
-  }
-}
-
-/// Divides the sums and writes them out in whole chunks, through the shared memory of the warp's
-/// own queries, which nobody needs any more.
-template <typename E>
 __device__ void store_rows(const PackedParams& p, const Rows<E>& rows, std::uint8_t* queries) {
+  constexpr int kOwn = 16 / E::kGroups;
   const int lane = threadIdx.x % 32;
-  const int first = threadIdx.x / 32 * 16;
+  const int warp = threadIdx.x / 32;
+  const int first = warp % E::kRowWarps * 16 + warp / E::kRowWarps * kOwn;
   std::uint8_t* const own = queries + first * E::kPitch;
-  __syncwarp();
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float total = rows.total[half];
-    total += __shfl_xor_sync(~0u, total, 1);
-    total += __shfl_xor_sync(~0u, total, 2);
-    const float inverse = 1.0f / total;
-    auto* to = reinterpret_cast<std::uint32_t*>(own + (lane / 4 + 8 * half) * E::kPitch) + lane % 4;
-#pragma unroll
-    for (int tile = 0; tile < E::kTiles; ++tile) {
-      const auto& sums = rows.sums[tile];
-      to[tile * 4] = packed_pair(p.dtype, sums[2 * half] * inverse, sums[2 * half + 1] * inverse);
-    }
+  std::uint8_t* const to = own + lane / 4 * E::kPitch;
+  __syncthreads();
+  if constexpr (E::kGroups == 2) {
+    auto* const exchange = reinterpret_cast<float2*>(queries + E::kRows * E::kPitch);
+    divide_row<T>(merged_row(rows, exchange), to);
+  } else {
+    divide_row<T>(row_of(rows, false), to);
+    divide_row<T>(row_of(rows, true), to + 8 * E::kPitch);
   }
   __syncwarp();
   auto* out = static_cast<std::uint16_t*>(p.out);
-  for (int index = lane; index < 16 * E::kTiles; index += 32) {
+  for (int index = lane; index < kOwn * E::kTiles; index += 32) {
     const int row = index / E::kTiles, chunk = index % E::kTiles;
     const int packed_row = int(blockIdx.x) * E::kRows + first + row;
     if (packed_row >= p.packed_rows || chunk * kChunk >= p.head_dim) continue;
-    const std::int64_t to = offset_of(p, packed_row, p.out_stride) + chunk * kChunk;
-    *reinterpret_cast<uint4*>(out + to) =
+    const std::int64_t at = offset_of(p, packed_row, p.out_stride) + chunk * kChunk;
+    *reinterpret_cast<uint4*>(out + at) =
         *reinterpret_cast<const uint4*>(own + row * E::kPitch + chunk * kChunkBytes);
   }
+}
+
+template <typename E>
+__device__ void load_fragments(Rows<E>& rows, std::uint32_t q) {
+  if constexpr (E::kHoldsQ) {
+#pragma unroll
+    for (int step = 0; step < E::kSteps; ++step) {
+      ptx::ldmatrix_x4(rows.q[step], q + step * 2 * kChunkBytes);
+    }
+  }
+  if constexpr (E::kOdd) ptx::ldmatrix_x2(rows.last_q, q + E::kSteps * 2 * kChunkBytes);
 }
 
 template <typename T, typename E>
@@ -285,18 +162,24 @@ __global__ __launch_bounds__(E::kThreads) void attention_mma_kernel(
   cuda::allow_next();
   extern __shared__ __align__(16) std::uint8_t shared[];
   const std::uint32_t queries = ptx::shared_address(shared);
-  const std::uint32_t stages = queries + E::kRows * E::kPitch;
+  const std::uint32_t k_tiles = queries + E::kRows * E::kPitch;
+  const std::uint32_t v_tiles = k_tiles + E::kStages * E::kTileBytes;
   const int lane = threadIdx.x % 32;
-  const int warp_row = threadIdx.x / 32 * 16;
+  const int warp_row = threadIdx.x / 32 % E::kRowWarps * 16;
+  const int group = threadIdx.x / 32 / E::kRowWarps;
   const std::uint32_t q = queries + (warp_row + lane % 16) * E::kPitch + lane / 16 * kChunkBytes;
-  const std::uint32_t k_lane = (lane / 16 * 8 + lane % 8) * E::kPitch + lane / 8 % 2 * kChunkBytes;
   const std::uint32_t v_lane = lane % 16 * E::kPitch + lane / 16 * kChunkBytes;
   const float scale = p.scale * 1.44269504f;  // log2 e
+  const CopyPlace<E> place;
+  const auto tile_of = [](int stage) { return std::uint32_t(stage % E::kStages * E::kTileBytes); };
 
   cuda::wait_for_previous();
   const Seen seen = keys_seen_by_tile<E>(p);
-  load_queries<E>(p, queries);
-  for (int block = 0; block < E::kStages; ++block) load_stage<E>(p, block, seen.most, stages);
+  load_queries<E>(p, place, queries);  // in the first keys' group of copies
+  for (int stage = 0; stage < E::kStages; ++stage) {
+    load_keys<E>(p, place, p.k, stage, seen.most, k_tiles + tile_of(stage));
+    load_keys<E>(p, place, p.v, stage, seen.most, v_tiles + tile_of(stage));
+  }
 
   Rows<E> rows;
   for (int half = 0; half < 2; ++half) {
@@ -305,34 +188,32 @@ __global__ __launch_bounds__(E::kThreads) void attention_mma_kernel(
     rows.keys[half] = keys_seen(p, token_of(p, min(packed_row, p.packed_rows - 1)));
   }
 
-  if constexpr (E::kHoldsQ) {
-    ptx::copy_async_wait<E::kStages - 1>();
-    __syncthreads();
-#pragma unroll
-    for (int step = 0; step < E::kSteps; ++step) {
-      ptx::ldmatrix_x4(rows.q[step], q + step * 2 * kChunkBytes);
-    }
-  }
-  const int blocks = (seen.most + E::kKeys - 1) / E::kKeys;
-  for (int block = 0; block < blocks; ++block) {
-    ptx::copy_async_wait<E::kStages - 1>();
-    __syncthreads();
-    const std::uint32_t stage = stages + block % E::kStages * 2 * E::kTileBytes;
+  constexpr int kInFlight = 2 * E::kStages - 2;  // behind the group that is needed next
+  ptx::copy_async_wait<kInFlight + 1>();
+  __syncthreads();
+  load_fragments(rows, q);
+  const std::uint32_t own = group * E::kBlockBytes;
+  for (int stage = 0;;) {
+    const int begin = stage * E::kStageKeys + group * E::kKeys;
     Logits<E> logits = {};
-    multiply_keys<T>(rows, q, stage + k_lane, logits);
-    scale_logits<E>(scale, logits);
-    if ((block + 1) * E::kKeys > seen.least) mask_unseen(rows, block * E::kKeys, logits);
-    softmax_step(rows, logits);
-    add_values<T>(rows, logits, stage + E::kTileBytes + v_lane);
-    if (block + E::kStages < blocks) __syncthreads();
-    load_stage<E>(p, block + E::kStages, seen.most, stages);
+    multiply_keys<T>(rows, q, k_tiles + tile_of(stage) + own, logits);
+    if (begin + E::kKeys > seen.least) mask_unseen(rows, begin, logits);
+    softmax_step(rows, scale, logits);
+    ptx::copy_async_wait<kInFlight>();
+    __syncthreads();  // The values are there, and nobody needs the keys any more.
+    load_keys<E>(p, place, p.k, stage + E::kStages, seen.most, k_tiles + tile_of(stage));
+    add_values<T>(rows, logits, v_tiles + tile_of(stage) + own + v_lane);
+    if (++stage * E::kStageKeys >= seen.most) break;
+    ptx::copy_async_wait<kInFlight>();
+    __syncthreads();  // The next keys are there, and nobody needs the values any more.
+    load_keys<E>(p, place, p.v, stage + E::kStages - 1, seen.most, v_tiles + tile_of(stage - 1));
   }
-  store_rows(p, rows, shared);
+  store_rows<T>(p, rows, shared);
 }
 
-template <typename T, int kTiles, int kWarps>
+template <typename T, int kTiles, int kRowWarps, int kGroups>
 void start(const AttentionParams& p, cudaStream_t stream) {
-  using E = Extents<kTiles, kWarps>;
+  using E = Extents<kTiles, kRowWarps, kGroups>;
   const int group = p.heads / p.kv_heads;
   const PackedParams packed{p, group, p.rows * group};
   const int tiles = (packed.packed_rows + E::kRows - 1) / E::kRows;
@@ -355,30 +236,34 @@ bool fills_the_gpu(const AttentionParams& p) {
 
 template <typename T>
 void start_for_head_dim(const AttentionParams& p, cudaStream_t stream) {
-  if (p.head_dim <= 32) return start<T, 4, 4>(p, stream);
-  if (p.head_dim <= 64) return start<T, 8, 4>(p, stream);
+  if (p.head_dim <= 32) return start<T, 4, 4, 1>(p, stream);
+  if (p.head_dim <= 64) return start<T, 8, 4, 1>(p, stream);
   if (p.head_dim <= 72) {
-    return fills_the_gpu(p) ? start<T, 9, 8>(p, stream) : start<T, 9, 4>(p, stream);
+    return fills_the_gpu(p) ? start<T, 9, 8, 2>(p, stream) : start<T, 9, 4, 2>(p, stream);
   }
-  if (p.head_dim <= 128) return start<T, 16, 4>(p, stream);
-  return start<T, 32, 4>(p, stream);
+  if (p.head_dim <= 128) return start<T, 16, 4, 1>(p, stream);
+  return start<T, 32, 4, 1>(p, stream);
 }
 
 }  // namespace
+}  // namespace mma_rows
 
 bool attention_mma_takes(const AttentionParams& p) {
+  using namespace mma_rows;
   constexpr int kMaxGridExtent = 65535;
   const auto has_chunks = [](const void* first, int stride) {
     return reinterpret_cast<std::uintptr_t>(first) % kChunkBytes == 0 && stride % kChunk == 0;
   };
   return (p.dtype == DType::kBf16 || p.dtype == DType::kF16) && p.head_dim % kChunk == 0 &&
-         p.head_dim <= 256 && has_chunks(p.q, p.q_stride) && has_chunks(p.k, p.kv_stride) &&
-         has_chunks(p.v, p.kv_stride) && has_chunks(p.out, p.out_stride) && p.rows > 0 &&
+         p.head_dim <= 256 && p.scale > 0 && has_chunks(p.q, p.q_stride) &&
+         has_chunks(p.k, p.kv_stride) && has_chunks(p.v, p.kv_stride) &&
+         has_chunks(p.out, p.out_stride) && p.rows > 0 &&
          std::int64_t(p.rows) * p.heads < 1 << 30 && p.sequences > 0 &&
          p.sequences <= kMaxGridExtent && p.kv_heads <= kMaxGridExtent;
 }
 
 void attention_mma(const AttentionParams& p, CUstream_st* stream) {
+  using namespace mma_rows;
   p.dtype == DType::kF16 ? start_for_head_dim<__half>(p, stream)
                          : start_for_head_dim<__nv_bfloat16>(p, stream);
 }

@@ -46,8 +46,10 @@ __device__ inline void send_statistics(Exchange& e, int rank, int to, int row, f
                    ptx::remote_address(ptx::shared_address(&e.statistics_full), to));
 }
 
+/// What arrives lies in this CTA's shared memory, which nothing caches: an acquire of the cluster's
+/// scope would only drop the L1.
 __device__ inline void wait_for_statistics(Exchange& e) {
-  ptx::mbarrier_wait_cluster(ptx::shared_address(&e.statistics_full), 0);
+  ptx::mbarrier_wait(ptx::shared_address(&e.statistics_full), 0);
 }
 
 /// A warp's sums, as fragments of 16 rows and 8 columns.
@@ -94,7 +96,7 @@ struct Combined {
 
 /// Sums the parts of a pair of columns in two rows; neighbours in a row exchange one of the two.
 __device__ inline Combined combine(const Exchange& e, const Partials& partials) {
-  ptx::mbarrier_wait_cluster(ptx::shared_address(&e.partials_full), 0);
+  ptx::mbarrier_wait(ptx::shared_address(&e.partials_full), 0);
   const int thread = int(threadIdx.x);
   const int lane = thread / 2 % 32;  // of the warp that sent it
   const int upper = thread / 128 * 16 + lane / 4;

@@ -301,7 +301,7 @@ __device__ void store(const AttentionParams& p, int first_token, int rank, const
 }
 
 template <int kTiles>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kThreads, 1) __cluster_dims__(kSplit)
     attention_split_kernel(const __grid_constant__ AttentionParams p) {
   cuda::allow_next();
   extern __shared__ __align__(128) unsigned char storage[];
@@ -372,8 +372,7 @@ void start(const AttentionParams& p, CUstream_st* stream) {
                {.grid = unsigned((p.rows + kTokens - 1) / kTokens * kSplit),
                 .block = kThreads,
                 .shared_bytes = unsigned(sizeof(Shared<kTiles>) + values_bytes),
-                .order = cuda::Order::kOverlap,
-                .cluster = kSplit},
+                .order = cuda::Order::kOverlap},
                stream, p);
 }
 

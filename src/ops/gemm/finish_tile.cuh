@@ -143,6 +143,17 @@ __device__ inline void store_results(const GemmParams& p, const ColumnTerms& ter
   }
 }
 
+/// Zeroes the parts behind the last columns, by the CTA whose columns end at n or beyond.
+__device__ inline void zero_parts_behind(const GemmParams& p, int first, int rows, int column_end) {
+  if (!p.squares || column_end < p.n) return;
+  const int written = column_end / kPartColumns;
+  for (int row = first; row < min(first + rows, p.m); ++row) {
+    for (int part = written + int(threadIdx.x); part < p.squares_parts; part += int(blockDim.x)) {
+      p.squares[std::int64_t(row) * p.squares_parts + part] = 0;
+    }
+  }
+}
+
 /// By every thread of a CTA of whole warps, after wait_for_previous(). A warp takes one part of
 /// kRows rows at a time, so that their loads overlap; tile.rows is a multiple of kRows. The tile
 /// that holds the last columns also zeroes the parts behind them.
@@ -163,13 +174,7 @@ __device__ inline void finish_tile(const GemmParams& p, const SumTile& tile) {
       if (row < p.m) store_results(p, terms, row, column, values[i]);
     }
   }
-  if (!p.squares || tile.column + tile.columns < p.n) return;
-  const int written = (tile.column + tile.columns) / kPartColumns;
-  for (int row = tile.row; row < min(tile.row + tile.rows, p.m); ++row) {
-    for (int part = written + int(threadIdx.x); part < p.squares_parts; part += int(blockDim.x)) {
-      p.squares[std::int64_t(row) * p.squares_parts + part] = 0;
-    }
-  }
+  zero_parts_behind(p, tile.row, tile.rows, tile.column + tile.columns);
 }
 
 }  // namespace saccade::ops::detail

@@ -6,6 +6,12 @@
 
 namespace saccade::ops::detail {
 
+/// Bytes of weights, none where not given.
+struct WeightRange {
+  const void* data;
+  std::int64_t bytes;
+};
+
 /// Operands that are not given are null.
 struct GemmParams {
   const void* x;
@@ -31,6 +37,8 @@ struct GemmParams {
   DType scaled_type;
   float* squares;  // [m, squares_parts]
   int squares_parts;
+
+  WeightRange prefetch[std::tuple_size_v<Prefetch>];
 };
 
 /// gemm.out is qkv, the scratch; rope reads it where the projection does not rotate by itself.
@@ -57,7 +65,8 @@ void gemm_cuda(const GemmParams&, const Stream&);
 /// Any types and any shape, one thread for each element of a small tile.
 void gemm_simple(const GemmParams&, CUstream_st*);
 
-/// At most 32 columns of k <= 2048, or k <= 64; not kGeglu (any GPU).
+/// At most 32 columns of k <= 2048 with nothing for a next norm, or k <= 64; k a multiple of 4, not
+/// kGeglu (any GPU).
 bool gemm_thin_takes(const GemmParams&);
 void gemm_thin(const GemmParams&, CUstream_st*);
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "cuda/launch.h"
@@ -38,6 +39,7 @@ constexpr int kChunk = 64;  // elements of K per copy: one 128-byte swizzled row
 constexpr int kRowBytes = 128;
 constexpr int kGroups = 4;  // of 16 rows in a tile
 constexpr int kMaxTokens = 64;
+constexpr int kPrefetchBytes = 16384;
 
 // CTAs that share the K of a product.
 constexpr int kProductSplit = 8;
@@ -83,17 +85,20 @@ __device__ inline float2 paired_rows(float first_token, float second_token, cons
   return odd ? make_float2(other, second_token) : make_float2(first_token, other);
 }
 
-/// 1 / rms of the tokens from `first_token` on, by one warp.
-template <int kTokens>
-__device__ void fetch_factors(const GemmParams& p, int first_token, float (&factor)[kTokens]) {
-  static_assert(kTokens <= 32);
-  const int lane = threadIdx.x % 32;
-  if (lane < kTokens && first_token + lane < p.m) factor[lane] = norm_factor(p, first_token + lane);
-}
-
 template <typename T>
 __device__ std::uint32_t address(const T& shared) {
   return ptx::shared_address(&shared);
+}
+
+/// This CTA's share of the weights that come next.
+__device__ inline void prefetch(const GemmParams& p) {
+  for (const WeightRange& range : p.prefetch) {
+    for (std::int64_t at = std::int64_t(blockIdx.x) * kPrefetchBytes; at < range.bytes;
+         at += std::int64_t(gridDim.x) * kPrefetchBytes) {
+      const std::int64_t bytes = min(std::int64_t(kPrefetchBytes), range.bytes - at);
+      ptx::bulk_prefetch(static_cast<const char*>(range.data) + at, std::uint32_t(bytes));
+    }
+  }
 }
 
 /// Epilogue is a class of
@@ -219,15 +224,22 @@ struct Kernel {
 
   __device__ void multiply(int row_tile, float (&sums)[kTokens / 2]) const {
     ptx::pin_registers(sums);
+    // One register: left alone, the compiler finds the CTA's address anew for each operand.
+    std::uint32_t first = address(s);
+    asm volatile("" : "+r"(first));
+    const auto descriptor = [&](std::size_t operand, int bytes) {
+      return ptx::k_major_128b(first + std::uint32_t(operand) + bytes);
+    };
 #pragma unroll 1
     for (int chunk = 0; chunk < chunks; ++chunk) {
       const int weight = chunk % kTile.weight_chunks;
       const int x = chunk % kTile.x_chunks;
-      ptx::mbarrier_wait(address(s.weight_full[weight]), chunk / kTile.weight_chunks % 2);
-      ptx::mbarrier_wait(address(s.x_full[x]), chunk / kTile.x_chunks % 2);
-      const std::uint64_t a =
-          ptx::k_major_128b(address(s.weight[weight]) + row_tile * kRows * kRowBytes);
-      const std::uint64_t b = ptx::k_major_128b(address(s.x[x]));
+      ptx::mbarrier_wait(first + offsetof(Shared, weight_full) + 8 * weight,
+                         chunk / kTile.weight_chunks % 2);
+      ptx::mbarrier_wait(first + offsetof(Shared, x_full) + 8 * x, chunk / kTile.x_chunks % 2);
+      const std::uint64_t a = descriptor(offsetof(Shared, weight),
+                                         weight * kWeightBytes + row_tile * kRows * kRowBytes);
+      const std::uint64_t b = descriptor(offsetof(Shared, x), x * kTokens * kRowBytes);
       ptx::wgmma_fence();
 #pragma unroll
       for (int k = 0; k < kChunk / 16; ++k) {
@@ -277,13 +289,15 @@ struct Kernel {
 
   __device__ void consume(int row_tile, const typename Epilogue::Constants& constants) const {
     float sums[kTokens / 2] = {};
-    multiply(row_tile, sums);
-    const auto inputs = Epilogue::inputs(p, at);
     ptx::cluster_wait();
+    multiply(row_tile, sums);
     push(row_tile, sums);
     if (owned() == 0) return;
+    const auto inputs = Epilogue::inputs(p, at);
     ptx::mbarrier_wait(address(s.fetched), 0);
-    ptx::mbarrier_wait_cluster(address(s.reduced[row_tile]), 0);
+    // What was sent lies in this CTA's shared memory, which nothing caches: an acquire of the
+    // cluster's scope would only drop the L1.
+    ptx::mbarrier_wait(address(s.reduced[row_tile]), 0);
 #pragma unroll
     for (int j = 0; j < kOwned; ++j) {
       if (j >= owned()) break;
@@ -295,8 +309,8 @@ struct Kernel {
 };
 
 template <class Epilogue, int kTokens>
-__global__ __launch_bounds__((Kernel<Epilogue, kTokens>::kThreads)) void gemm_skinny_kernel(
-    const __grid_constant__ Params p) {
+__global__ __launch_bounds__((Kernel<Epilogue, kTokens>::kThreads)) __cluster_dims__(
+    (Kernel<Epilogue, kTokens>::kSplit)) void gemm_skinny_kernel(const __grid_constant__ Params p) {
   using K = Kernel<Epilogue, kTokens>;
   extern __shared__ __align__(1024) unsigned char memory[];
   cuda::allow_next();
@@ -314,6 +328,7 @@ __global__ __launch_bounds__((Kernel<Epilogue, kTokens>::kThreads)) void gemm_sk
   if (thread < K::kConsumers) constants = Epilogue::constants(p, kernel.at);
   __syncthreads();
   ptx::cluster_arrive_relaxed();
+  if (thread == K::kSideThread) prefetch(p.gemm);
   cuda::wait_for_previous();
 
   if (thread < K::kConsumers) return kernel.consume(row_tile, constants);
@@ -348,8 +363,13 @@ Params make_params(const GemmParams& gemm, const RopeParams& rope, const WeightR
       {2, rows.half_stride * k, 2},
       {rows.groups, rows.group_stride * k, kGroups * Epilogue::kTile.row_tiles}};
   const cuda::MapAxis x[] = {{k, 1, kChunk}, {gemm.m, k, gemm.m}};
-  return {cuda::make_tensor_map(gemm.weight, DType::kBf16, weight),
-          cuda::make_tensor_map(gemm.x, DType::kBf16, x), gemm, rope, first_tile};
+  Params p{cuda::make_tensor_map(gemm.weight, DType::kBf16, weight),
+           cuda::make_tensor_map(gemm.x, DType::kBf16, x), gemm, rope, first_tile};
+  for (WeightRange& range : p.gemm.prefetch) {
+    const bool aligned = reinterpret_cast<std::uintptr_t>(range.data) % 16 == 0;
+    range.bytes = aligned ? range.bytes / 16 * 16 : 0;
+  }
+  return p;
 }
 
 template <class Epilogue, int kTokens>
@@ -360,8 +380,7 @@ void launch_tokens(const Params& p, int tiles, cudaStream_t stream) {
                {.grid = dim3(unsigned(clusters * K::kSplit)),
                 .block = dim3(K::kThreads),
                 .shared_bytes = sizeof(typename K::Shared),
-                .order = cuda::Order::kOverlap,
-                .cluster = K::kSplit},
+                .order = cuda::Order::kOverlap},
                stream, p);
 }
 

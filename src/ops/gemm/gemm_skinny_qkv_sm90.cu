@@ -65,6 +65,7 @@ struct Heads {
     const int token = at.first_token + lane;
     const bool mine = lane < kTokens && token < p.gemm.m;
     const int position = mine ? p.rope.positions[token] : 0;
+    fetch_factors(p.gemm, at.first_token, side.factor);
     if (lane < kTokens) side.position[lane] = position;
     const Part part = part_of(p.rope, at.tile);
     if (rotates(p.rope, part.head)) {
@@ -78,7 +79,6 @@ struct Heads {
             *reinterpret_cast<const float4*>(p.rope.table + row * p.rope.head_dim + column);
       }
     }
-    fetch_factors(p.gemm, at.first_token, side.factor);
   }
 
   /// Where the head of a token is stored.

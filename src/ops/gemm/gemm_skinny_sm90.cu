@@ -127,7 +127,8 @@ bool aligned(std::initializer_list<const void*> operands) {
 
 bool operands_taken(const GemmParams& p) {
   return p.m >= 1 && p.m <= kMaxTokens && p.x_type == DType::kBf16 &&
-         p.weight_type == DType::kBf16 && aligned({p.x, p.weight, p.bias});
+         p.weight_type == DType::kBf16 && p.norm_parts % 4 == 0 &&
+         aligned({p.x, p.weight, p.bias, p.norm_squares});
 }
 
 }  // namespace

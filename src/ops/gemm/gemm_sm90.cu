@@ -33,10 +33,8 @@ bool tensor_cores_take(const GemmParams& p) {
          aligned(p.x) && aligned(p.weight);
 }
 
-/// Rows of x; a CTA that shares them fetches half of a tile's.
 CUtensorMap x_map(const GemmParams& p, const GemmTile& tile) {
-  const int rows = tile.pair == Pair::kShareX ? tile.rows() / 2 : tile.rows();
-  const std::array<cuda::MapAxis, 2> axes{{{p.k, 1, kBlock}, {p.m, p.k, rows}}};
+  const std::array<cuda::MapAxis, 2> axes{{{p.k, 1, kBlock}, {p.m, p.k, x_box_rows(tile)}}};
   return cuda::make_tensor_map(p.x, p.x_type, axes);
 }
 
@@ -66,6 +64,16 @@ CUtensorMap weight_map(const TiledGemm& p, Product product, const GemmTile& tile
   return cuda::make_tensor_map(g.weight, g.weight_type, axes);
 }
 
+/// What can be prefetched of the ranges, as chunks for each CTA.
+int prefetches(GemmParams& p, int ctas) {
+  std::int64_t chunks = 0;
+  for (WeightRange& range : p.prefetch) {
+    range.bytes = aligned(range.data) ? range.bytes / 16 * 16 : 0;
+    chunks += (range.bytes + kPrefetchBytes - 1) / kPrefetchBytes;
+  }
+  return int((chunks + ctas - 1) / ctas);
+}
+
 void launch(Product product, const TiledGemm& p, const TileChoice& choice, CUstream_st* stream) {
   if (product == Product::kGeglu) return launch_geglu_bf16(p, choice, stream);
   if (product == Product::kQkv) return launch_qkv_bf16(p, choice, stream);
@@ -83,6 +91,7 @@ void run(Product product, const GemmParams& gemm, const RopeParams& rope, const 
   p.units = choice.units;
   p.first_column = product == Product::kQkv ? first_column_of(rope) : 0;
   p.vectors = gemm.n % 8 == 0;
+  p.prefetches = prefetches(p.gemm, choice.ctas);
   p.x_map = x_map(gemm, choice.tile);
   p.weight_map = weight_map(p, product, choice.tile);
   launch(product, p, choice, stream);

@@ -21,6 +21,7 @@ struct TiledGemm {
   int units;
   int first_column;  // kQkv without queries begins at the keys
   bool vectors;      // rows of out and scaled are 16-byte aligned
+  int prefetches;    // chunks of gemm.prefetch for each CTA
 };
 
 constexpr int kBlock = 64;  // elements of k in a stage: a row of swizzled memory
@@ -28,12 +29,32 @@ constexpr int kBlockRowBytes = 128;
 constexpr int kHeadColumns = 64;  // of kQkv: one box of weight, one chunk of results
 constexpr int kGroupRows = 64;    // of a warpgroup
 constexpr int kGroupThreads = 128;
+constexpr int kPrefetchBytes = 8192;  // that a CTA asks for at a time
+
+/// Rows of x in a TMA box, a divisor of what one CTA fetches. Boxes beyond m are not fetched:
+/// filling shared memory with zeros takes longer than reading.
+constexpr int x_box_rows(const GemmTile& tile) {
+  return tile.pair == Pair::kShareX && tile.row_groups % 2 == 1 ? kGroupRows / 2 : kGroupRows;
+}
+
+/// Tiles whose sums leave a thread enough registers have a producer of one warp. Another kernel's
+/// CTA then fits beside theirs, such as a norm's.
+constexpr bool is_narrow(const GemmTile& tile) {
+  return tile.row_groups <= 2 && tile.columns <= 160;
+}
+
+constexpr int threads_of(const GemmTile& tile) {
+  return kGroupThreads * tile.row_groups + (is_narrow(tile) ? 32 : kGroupThreads);
+}
 
 /// Where a CTA keeps what in its shared memory: byte offsets from a multiple of 1024.
 template <GemmTile kTile>
 struct TileMemory {
   static constexpr bool kSplits = kTile.pair == Pair::kSplitK;
-  static constexpr int kBytes = 226 * 1024;  // what a CTA may have, less the alignment
+  static constexpr bool kNarrow = is_narrow(kTile);
+  static constexpr int kXBoxRows = x_box_rows(kTile);
+  // What a CTA may have, less the alignment and, where registers allow it, two CTAs of a norm.
+  static constexpr int kBytes = (kNarrow ? 222 : 226) * 1024;
   static constexpr int kXBytes = kTile.rows() * kBlockRowBytes;
   static constexpr int kStageBytes = kXBytes + kTile.columns * kBlockRowBytes;
   // Half of the tile's f32 sums; each warpgroup's part is 16-byte words, thread after thread.

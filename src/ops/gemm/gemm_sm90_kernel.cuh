@@ -1,15 +1,16 @@
 #pragma once
 
+#include <type_traits>
 #include <utility>
 
 #include "cuda/launch.h"
 #include "cuda/ptx/memory.cuh"
 #include "cuda/ptx/wgmma.cuh"
 #include "ops/gemm/gemm_sm90_heads.cuh"
-#include "ops/gemm/gemm_sm90_results.cuh"
+#include "ops/gemm/gemm_sm90_whole.cuh"
 
-// x weight^T on TMA and WGMMA. A CTA is a producer warpgroup, of which one thread works, and
-// row_groups consumer warpgroups of 64 rows each. Stages of 64 elements of k go round in a ring:
+// x weight^T on TMA and WGMMA. A CTA is row_groups consumer warpgroups of 64 rows each and a
+// producer, of which one thread works. Stages of 64 elements of k go round in a ring:
 // rows of x, then rows of weight, both in the 128-byte swizzle. A CTA computes tile after tile, and
 // its producer runs ahead into the next tile while the consumers finish theirs. Row tiles of the
 // same columns are neighbours, so that they run together and share the weight in L2.
@@ -33,6 +34,7 @@ struct TiledKernel {
   using Memory = TileMemory<kTile>;
   using Rows = ThreadRows<kThreadRows<kTile>>;
   using RingState = Ring<Memory::kStages>;
+  static constexpr DType kType = std::is_same_v<T, __half> ? DType::kF16 : DType::kBf16;
   static constexpr bool kPaired = kTile.pair != Pair::kNone;
   static constexpr bool kSplits = kTile.pair == Pair::kSplitK;
   static constexpr bool kShares = kTile.pair == Pair::kShareX;
@@ -105,13 +107,37 @@ struct TiledKernel {
   }
 
   __device__ void load_x(int stage, int row, int block) const {
-    constexpr int kHalf = kRows / 2;
-    const std::uint32_t to = stage_at(stage);
-    if constexpr (kShares) {
-      ptx::tensor_load_multicast(to + rank * kHalf * kBlockRowBytes, &p.x_map, block * kBlock,
-                                 row + rank * kHalf, full(stage), 3);
-    } else {
-      ptx::tensor_load(to, &p.x_map, block * kBlock, row, full(stage));
+    constexpr int kBox = Memory::kXBoxRows;
+    constexpr int kFetched = kShares ? kRows / 2 : kRows;
+    const int first = kShares ? rank * kFetched : 0;
+#pragma unroll
+    for (int i = first; i < first + kFetched; i += kBox) {
+      if (row + i >= p.gemm.m) break;
+      const std::uint32_t to = stage_at(stage) + i * kBlockRowBytes;
+      if constexpr (kShares) {
+        ptx::tensor_load_multicast(to, &p.x_map, block * kBlock, row + i, full(stage), 3);
+      } else {
+        ptx::tensor_load(to, &p.x_map, block * kBlock, row + i, full(stage));
+      }
+    }
+  }
+
+  /// What a stage of the tile that begins at `row` receives, from both CTAs.
+  __device__ std::uint32_t stage_bytes(int row) const {
+    constexpr int kBox = Memory::kXBoxRows;
+    const int boxes = (min(kRows, p.gemm.m - row) + kBox - 1) / kBox;
+    return (boxes * kBox + kTile.columns) * kBlockRowBytes;
+  }
+
+  /// Chunk `i` of this CTA's part of what comes next.
+  __device__ void prefetch(int i) const {
+    std::int64_t at = (std::int64_t(i) * gridDim.x + blockIdx.x) * kPrefetchBytes;
+    for (const WeightRange& range : p.gemm.prefetch) {
+      if (at < range.bytes) {
+        const std::int64_t bytes = min(std::int64_t(kPrefetchBytes), range.bytes - at);
+        return ptx::bulk_prefetch(static_cast<const char*>(range.data) + at, std::uint32_t(bytes));
+      }
+      at -= (range.bytes + kPrefetchBytes - 1) / kPrefetchBytes * kPrefetchBytes;
     }
   }
 
@@ -125,28 +151,34 @@ struct TiledKernel {
     ptx::prefetch_tensor_map(&p.x_map);
     ptx::prefetch_tensor_map(&p.weight_map);
     const int count = min(Memory::kStages, block_count());
-    const int column = column_of(place_of(first_unit()).column_tile);
+    const Place place = place_of(first_unit());
     for (int stage = 0; stage < count; ++stage) {
-      ptx::mbarrier_expect(full(stage), Memory::kStageBytes);
-      load_weight(stage, column, first_block() + stage, policy);
+      ptx::mbarrier_expect(full(stage), stage_bytes(place.row));
+      load_weight(stage, column_of(place.column_tile), first_block() + stage, policy);
     }
     return count;
   }
 
   __device__ void produce(int early, std::uint64_t policy) const {
     RingState ring;
+    const int units = (p.units - first_unit() + unit_step() - 1) / unit_step();
+    int left = units * block_count();
+    // As late as possible, so that little else goes through L2 before they are read.
+    const int late = min(p.prefetches, left - early);
     for (int unit = first_unit(); unit < p.units; unit += unit_step()) {
       const Place place = place_of(unit);
       for (int block = first_block(); block < first_block() + block_count(); ++block) {
         if (--early < 0) {
           ptx::mbarrier_wait(empty(ring.stage), ring.parity ^ 1);
-          ptx::mbarrier_expect(full(ring.stage), Memory::kStageBytes);
+          ptx::mbarrier_expect(full(ring.stage), stage_bytes(place.row));
           load_weight(ring.stage, column_of(place.column_tile), block, policy);
         }
         load_x(ring.stage, place.row, block);
+        if (--left < late) prefetch(left);
         ring.advance();
       }
     }
+    for (int i = late; i < p.prefetches; ++i) prefetch(i);
   }
 
   // --- the consumers ---
@@ -236,7 +268,7 @@ struct TiledKernel {
     if constexpr (kProduct == Product::kQkv) {
       finish_heads<kTile>(p, sums, rows, vectors, column);
     } else if (place.column_tile < p.column_tiles) {
-      finish<kProduct, kTile>(p, sums, rows, vectors, place.column_tile);
+      finish<kProduct, kTile, kType>(p, sums, rows, vectors, place.column_tile);
     }
   }
 
@@ -254,9 +286,10 @@ struct TiledKernel {
 
   /// Registers move from the producer to consumers whose sums need them.
   __device__ void run(int group) const {
+    constexpr bool kMoves = !Memory::kNarrow;
     if (group == kTile.row_groups) {
-      if constexpr (kTile.row_groups == 2) ptx::shrink_registers<40>();
-      if constexpr (kTile.row_groups == 3) ptx::shrink_registers<32>();
+      if constexpr (kMoves && kTile.row_groups == 2) ptx::shrink_registers<40>();
+      if constexpr (kMoves && kTile.row_groups == 3) ptx::shrink_registers<32>();
       const bool works = threadIdx.x % kGroupThreads == 0;
       const std::uint64_t policy = ptx::evict_first_policy();
       const int early = works ? produce_early(policy) : 0;
@@ -264,8 +297,8 @@ struct TiledKernel {
       if (works) produce(early, policy);
       __syncwarp();
     } else {
-      if constexpr (kTile.row_groups == 2) ptx::grow_registers<232>();
-      if constexpr (kTile.row_groups == 3) ptx::grow_registers<160>();
+      if constexpr (kMoves && kTile.row_groups == 2) ptx::grow_registers<232>();
+      if constexpr (kMoves && kTile.row_groups == 3) ptx::grow_registers<160>();
       cuda::wait_for_previous();
       consume(group);
     }
@@ -274,7 +307,7 @@ struct TiledKernel {
 
 /// nvcc writes no host code for a kernel that has a structure as template argument.
 template <typename T, Product kProduct, int kRowGroups, int kColumns, Pair kPair>
-__global__ void __launch_bounds__(kGroupThreads*(kRowGroups + 1), 1)
+__global__ void __launch_bounds__(threads_of(GemmTile{kRowGroups, kColumns, kPair}), 1)
     gemm_tiles(const __grid_constant__ TiledGemm p) {
   using Kernel = TiledKernel<T, kProduct, GemmTile{kRowGroups, kColumns, kPair}>;
   extern __shared__ std::uint8_t memory[];
@@ -302,7 +335,7 @@ template <typename T, Product kProduct, GemmTile kTile>
 void launch_tile(const TiledGemm& p, int ctas, CUstream_st* stream) {
   cuda::launch(gemm_tiles<T, kProduct, kTile.row_groups, kTile.columns, kTile.pair>,
                {.grid = dim3(unsigned(ctas)),
-                .block = dim3(unsigned(kGroupThreads * (kTile.row_groups + 1))),
+                .block = dim3(unsigned(threads_of(kTile))),
                 .shared_bytes = TileMemory<kTile>::kAllBytes,
                 .order = cuda::Order::kOverlap,
                 .cluster = unsigned(kTile.cluster())},

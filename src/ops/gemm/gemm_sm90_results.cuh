@@ -211,9 +211,9 @@ __device__ inline Bend bend_of(Activation activation) {
   return {-1.59576912f * kLog2E, -1.59576912f * 0.044715f * kLog2E};
 }
 
-/// A divisor of 2^126 and more counts as infinite.
 __device__ inline float bent(const Bend& bend, float x) {
-  return __fdividef(x, 1 + ptx::exp2_approx(fmaf(bend.cubic * x, x, bend.linear) * x));
+  const float power = ptx::exp2_approx(fmaf(bend.cubic * x, x, bend.linear) * x);
+  return x * ptx::reciprocal_approx(1 + power);
 }
 
 __device__ inline float2 bent(const Bend& bend, float2 x) {
@@ -284,11 +284,11 @@ __device__ inline float finish_chunk(const TiledGemm& tiled, const float (&sums)
   return squares;
 }
 
-/// kLinear and kGeglu.
+/// kLinear and kGeglu, any operands and any part of a tile.
 template <Product kProduct, GemmTile kTile>
-__device__ inline void finish(const TiledGemm& tiled, const float (&sums)[kTile.columns / 2],
-                              const ThreadRows<kThreadRows<kTile>>& rows,
-                              const ColumnVectors& vectors, int column_tile) {
+__device__ inline void finish_any(const TiledGemm& tiled, const float (&sums)[kTile.columns / 2],
+                                  const ThreadRows<kThreadRows<kTile>>& rows,
+                                  const ColumnVectors& vectors, int column_tile) {
   constexpr int kRows = kThreadRows<kTile>;
   constexpr int kColumns = kProduct == Product::kGeglu ? kTile.columns / 2 : kTile.columns;
   constexpr int kEights = kColumns / 8;

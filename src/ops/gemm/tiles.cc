@@ -6,30 +6,36 @@
 namespace saccade::ops::detail {
 namespace {
 
-// An H200, per clock. A block is what a stage of shared memory holds: 64 elements of k.
+// An H200, per clock of 1/1600 us, fitted to the times in tests/ops/tiles_test.cc. A block is what
+// a stage of shared memory holds: 64 elements of k.
 constexpr int kBlock = 64;
 constexpr double kRowBytes = 2.0 * kBlock;
 constexpr double kTensorColumns = 0.5;  // of 64 rows and a block
-constexpr double kSharedBytes = 128;    // of one multiprocessor, reads and writes
-constexpr double kL2Bytes = 4800;       // of the whole GPU
-constexpr double kL2BytesEach = 58;     // to one multiprocessor
+constexpr double kSharedBytes = 135;    // of one multiprocessor, reads and writes
+constexpr double kL2Bytes = 6250;       // of the whole GPU
 
-// Clocks that no tile avoids: the first block's way from memory, the last results' way back.
-constexpr double kStart = 3000;
-constexpr double kFinish = 1200;
-constexpr double kFinishColumn = 5;  // of 64 rows
-constexpr double kExchange = 1500;   // of the halves of a split sum
+// What a block costs more where nothing hides the waits of the only warpgroup, and where the halves
+// of a split sum that have fewer rows than the others leave the GPU idle.
+constexpr double kAlone = 1.28;
+constexpr double kUneven = 1.085;
+
+// What no tile avoids, and what 64 rows of a column of results take: to be stored, and to be
+// exchanged before that.
+constexpr double kStart = 2330;
+constexpr double kFinishColumn = 19;
+constexpr double kExchangeColumn = 1.6;
 
 int divide_up(int a, int b) { return (a + b - 1) / b; }
 
 /// Of one block of k: the slowest of multiplying, shared memory and L2.
-double block_clocks(const GemmTile& tile, int ctas) {
+double block_clocks(const GemmTile& tile, int ctas, bool uneven) {
   const double operands = tile.rows() + tile.columns;
   const double multiplied = tile.row_groups * (64.0 + tile.columns);
   const double fetched = tile.pair == Pair::kShareX ? operands - tile.rows() / 2.0 : operands;
-  return std::max({tile.row_groups * tile.columns / kTensorColumns,
-                   (multiplied + operands) * kRowBytes / kSharedBytes,
-                   fetched * kRowBytes * ctas / kL2Bytes, fetched * kRowBytes / kL2BytesEach});
+  const double slowest = std::max({tile.row_groups * tile.columns / kTensorColumns,
+                                   (multiplied + operands) * kRowBytes / kSharedBytes,
+                                   fetched * kRowBytes * ctas / kL2Bytes});
+  return slowest * (tile.row_groups == 1 ? kAlone : 1) * (uneven ? kUneven : 1);
 }
 
 const char* name_of(Pair pair) {
@@ -72,8 +78,10 @@ std::optional<TileChoice> estimate(const TileProblem& problem, const GemmTile& t
   const int room = std::max(1, multiprocessors / tile.cluster());
   const int at_once = std::min(units, room);
   const int rounds = divide_up(units, room);
-  const double each = blocks * block_clocks(tile, at_once * tile.cluster()) + kFinish +
-                      kFinishColumn * tile.row_groups * tile.columns + (split ? kExchange : 0);
+  const bool uneven = split && problem.m % tile.rows() != 0;
+  const double finish = kFinishColumn + (split ? kExchangeColumn : 0);
+  const double each = blocks * block_clocks(tile, at_once * tile.cluster(), uneven) +
+                      finish * tile.row_groups * tile.columns;
   return TileChoice{.index = 0,
                     .tile = tile,
                     .row_tiles = row_tiles,

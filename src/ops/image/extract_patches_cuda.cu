@@ -1,4 +1,4 @@
-// One CTA per patch; a thread moves kWidth neighbours.
+// One CTA per patch; a thread moves kWidth neighbouring pixels.
 
 #include "cuda/launch.h"
 #include "ops/device_elements.cuh"
@@ -19,6 +19,9 @@ __global__ __launch_bounds__(kThreads) void extract_patches_kernel(
   const int left = int(blockIdx.x) % side * p.patch;
   const int area = p.patch * p.patch;
   const std::int64_t token = std::int64_t(blockIdx.y) * gridDim.x + blockIdx.x;
+  const float* position = p.position + std::int64_t(blockIdx.x) * p.dim;
+#pragma unroll 5
+  for (int i = int(threadIdx.x); i < p.dim; i += kThreads) p.out[token * p.dim + i] = position[i];
   for (int i = int(threadIdx.x) * kWidth; i < 3 * area; i += kThreads * kWidth) {
     const int channel = i / area;
     const int y = top + i % area / p.patch;

@@ -21,6 +21,8 @@ void check_types(const Tensor& pixels, const Tensor& weight, const Tensor& bias,
   detail::check_floating(kOp, {"patches", patches});
   detail::check_apart(kOp, {"patches", patches}, {"pixels", pixels});
   detail::check_apart(kOp, {"out", out}, {"patches", patches});
+  detail::check_apart(kOp, {"out", out}, {"pixels", pixels});
+  detail::check_apart(kOp, {"out", out}, {"position", position});
 }
 
 }  // namespace
@@ -53,20 +55,22 @@ void patch_embedding(const Stream& stream, Tensor pixels, Tensor weight, Tensor 
   detail::check_shape(kOp, {"out", out}, {views, tokens, dim});
   check_types(pixels, weight, bias, position, patches, out);
   const detail::PatchEmbeddingParams params{.pixels = pixels.as<float>(),
+                                            .position = position.as<float>(),
                                             .patches = patches.data,
+                                            .out = out.as<float>(),
                                             .views = views,
                                             .size = size,
                                             .patch = patch,
+                                            .dim = dim,
                                             .patches_type = patches.dtype};
   if (detail::may_run(stream, "extract_patches", patches)) {
     stream.device == Device::kCpu ? detail::extract_patches_cpu(params)
                                   : detail::extract_patches_cuda(params, stream.handle);
   }
-  const Tensor rows_of_weight = weight.reshaped({dim, 3 * patch * patch});
-  for (int view = 0; view < views; ++view) {
-    gemm(stream, patches.rows(view, 1).reshaped({tokens, 3 * patch * patch}), rows_of_weight,
-         {.bias = bias, .residual = position}, out.rows(view, 1).reshaped({tokens, dim}));
-  }
+  const int patch_size = 3 * patch * patch;
+  const Tensor sums = out.reshaped({views * tokens, dim});
+  gemm(stream, patches.reshaped({views * tokens, patch_size}), weight.reshaped({dim, patch_size}),
+       {.bias = bias, .residual = sums}, sums);
 }
 
 }  // namespace saccade::ops

@@ -7,14 +7,18 @@ namespace saccade::ops::detail {
 
 struct PatchEmbeddingParams {
   const float* pixels;
+  const float* position;  // [tokens, dim]
   void* patches;
+  float* out;  // [views, tokens, dim]
   int views;
   int size;   // of a view, in pixels
   int patch;  // in pixels
+  int dim;
   DType patches_type;
 };
 
-/// patches[view, token, :] = the token's pixels, channel by channel and row by row.
+/// patches[view, token, :] = the token's pixels, channel by channel and row by row;
+/// out[view, token, :] = position[token, :], so that one product of all views adds to it.
 void extract_patches_cpu(const PatchEmbeddingParams&);
 void extract_patches_cuda(const PatchEmbeddingParams&, CUstream_st*);
 

@@ -1,11 +1,16 @@
+#include <algorithm>
+
 #include "ops/elements.h"
 #include "ops/image/patch_embedding.h"
 
 namespace saccade::ops::detail {
+
 void extract_patches_cpu(const PatchEmbeddingParams& p) {
   const int side = p.size / p.patch;
+  const std::int64_t positions = std::int64_t(side) * side * p.dim;
   std::int64_t index = 0;
   for (int view = 0; view < p.views; ++view) {
+    std::copy_n(p.position, positions, p.out + view * positions);
     for (int token = 0; token < side * side; ++token) {
       const int top = token / side * p.patch;
       const int left = token % side * p.patch;
