@@ -35,8 +35,8 @@ using Progress =
 
 /// What a user may set beside the checkpoint. Values that are not given come from its files.
 struct LoadOptions {
-  std::optional<Model> model;  // else from config.json, else from the tensors present
-  std::optional<Mode> mode;    // else from the checkpoint's layout
+  std::optional<Model> model;            // else from config.json, else from the tensors present
+  std::optional<Mode> mode;              // else from the checkpoint's layout
   std::optional<Device> device;          // else the GPU if one is there
   std::optional<Precision> precision;    // else bf16 on a GPU, f32 on the CPU
   std::optional<int> steps;              // denoising steps; else the checkpoint's, else 10

@@ -200,8 +200,7 @@ Graph::Graph(const Stream& stream, const std::function<void()>& enqueue) {
 }
 
 void Graph::launch(const Stream& stream) const {
-  SACCADE_CUDA_CHECK(
-      cudaGraphLaunch(static_cast<cudaGraphExec_t>(exec_.get()), stream.handle));
+  SACCADE_CUDA_CHECK(cudaGraphLaunch(static_cast<cudaGraphExec_t>(exec_.get()), stream.handle));
 }
 
 std::uint64_t Graph::recorded() { return graph_count; }

@@ -54,7 +54,7 @@ class Event {
  public:
   Event();
   void record(const Stream&);
-  void wait() const;                        // until the stream has passed the mark
+  void wait() const;                         // until the stream has passed the mark
   double ms_since(const Event& from) const;  // both passed
 
  private:

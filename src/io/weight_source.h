@@ -19,13 +19,13 @@ const char* name_of(FileDType);  // "BF16", as safetensors writes it
 
 /// One tensor, oriented as PyTorch stores it (Linear: [out, in]; convolution: [out, in, y, x]).
 struct WeightInfo {
-  std::string name;                   // as the checkpoint calls it, for messages
+  std::string name;  // as the checkpoint calls it, for messages
   FileDType dtype = FileDType::kF32;
   std::vector<std::int64_t> extents;  // outermost first
 
-  std::int64_t size() const;          // elements
+  std::int64_t size() const;  // elements
   std::uint64_t bytes() const;
-  std::string shape() const;          // "[1152, 3, 14, 14]"
+  std::string shape() const;  // "[1152, 3, 14, 14]"
 };
 
 /// Strided window onto a tensor's elements in a mapped or decompressed file. Its elements in

@@ -36,9 +36,8 @@ void upload_rope_table(const Stream& s, float base, Tensor out) {
 }
 
 void upload_constant(const Stream& s, float value, Tensor out) {
-  upload<float>(s, out, [&](Tensor host) {
-    std::fill_n(host.as<float>(), host.shape.size(), value);
-  });
+  upload<float>(s, out,
+                [&](Tensor host) { std::fill_n(host.as<float>(), host.shape.size(), value); });
 }
 
 void upload_identity(const Stream& s, Tensor out) {

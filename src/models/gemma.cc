@@ -13,9 +13,6 @@ namespace {
 constexpr float kEps = 1e-6f;
 constexpr int kFewRows = 64;  // of the action expert
 
-// Of gate and of up: the caches would lose more of them before they are read.
-constexpr int kPrefetchedRows = 2048;
-
 /// Row `step` of the n-th of several tables, as a vector.
 Tensor entry(const Tensor& tables, int n, int step) {
   const int size = tables.shape[2];
@@ -143,25 +140,13 @@ void Gemma::run(const Stream& s, int step, int first_row, Tensor positions, Tens
     if (!is_there) return ops::NormOutputs{};
     return ops::NormOutputs{.scale = scale(n, step), .scaled = a.y, .squares = a.squares};
   };
-  // With few rows, reading the weights is all of the work.
-  const bool prefetches = positions.shape[0] > kFewRows;
-  const auto start_of_mlp = [&](const Layer& l) -> ops::Prefetch {
-    if (!prefetches || !l.gate_up) return {};
-    const int rows = std::min(dims_.mlp, kPrefetchedRows);
-    return {l.gate_up.rows(0, rows), l.gate_up.rows(dims_.mlp, rows)};
-  };
-  const auto attention_after = [&](int i) -> ops::Prefetch {
-    if (!prefetches || i + 1 == dims_.layers) return {};
-    const Layer& l = layers_[std::size_t(i) + 1];
-    return {l.qkv, l.out};
-  };
   for (int i = 0; i < dims_.layers; ++i) {
     const Layer& l = layers_[std::size_t(i)];
     const Tensor k = cache.k[std::size_t(i)].rows(0, cache_rows);
     const Tensor v = cache.v[std::size_t(i)].rows(0, cache_rows);
     const Tensor q = stops_after_keys(i) ? Tensor{} : a.q;
     ops::project_qkv(s, a.y, l.qkv, norm, entry(l.qkv_bias, step), positions, rope_table, a.qkv, q,
-                     k, v, start_of_mlp(l));
+                     k, v);
     if (stops_after_keys(i)) return;
     ops::attention(s, q, k, v, visible, softmax_scale, a.attended);
     ops::gemm(s, a.attended, l.out,
@@ -171,11 +156,7 @@ void Gemma::run(const Stream& s, int step, int first_row, Tensor positions, Tens
         {.norm = norm, .bias = entry(l.gate_up_bias, step), .activation = ops::Activation::kGeglu},
         a.hidden);
     ops::gemm(s, a.hidden, l.down,
-              {.gate = gate(2 * i + 1, step),
-               .residual = a.x,
-               .next = next(2 * i + 2),
-               .prefetch = attention_after(i)},
-              a.x);
+              {.gate = gate(2 * i + 1, step), .residual = a.x, .next = next(2 * i + 2)}, a.x);
   }
 }
 

@@ -82,20 +82,14 @@ void Siglip::run(const Stream& s, Tensor pixels, Tensor out, const ops::NormOutp
 
   ops::patch_embedding(s, pixels, weights_.patch_weight, weights_.patch_bias, weights_.position,
                        a_.patches.rows(0, views), x.reshaped({views, tokens, dims_.width}));
-  for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
-    const Layer& l = weights_.layers[i];
-    const Tensor after = i + 1 < weights_.layers.size() ? weights_.layers[i + 1].qkv_weight
-                                                        : weights_.projector_weight;
+  for (const Layer& l : weights_.layers) {
     ops::layer_norm(s, x, l.norm1_weight, l.norm1_bias, kEps, y);
-    ops::gemm(s, y, l.qkv_weight, {.bias = l.qkv_bias, .prefetch = {l.out_weight, l.fc1_weight}},
-              qkv);
+    ops::gemm(s, y, l.qkv_weight, {.bias = l.qkv_bias}, qkv);
     ops::attention_packed(s, qkv.reshaped({views, tokens, 3 * dims_.width}), dims_.heads, scale,
                           attended.reshaped({views, tokens, dims_.width}));
-    ops::gemm(s, attended, l.out_weight,
-              {.bias = l.out_bias, .residual = x, .prefetch = {l.fc2_weight}}, x);
+    ops::gemm(s, attended, l.out_weight, {.bias = l.out_bias, .residual = x}, x);
     ops::layer_norm(s, x, l.norm2_weight, l.norm2_bias, kEps, y);
-    ops::gemm(s, y, l.fc1_weight,
-              {.bias = l.fc1_bias, .activation = Activation::kGelu, .prefetch = {after}}, hidden);
+    ops::gemm(s, y, l.fc1_weight, {.bias = l.fc1_bias, .activation = Activation::kGelu}, hidden);
     ops::gemm(s, hidden, l.fc2_weight, {.bias = l.fc2_bias, .residual = x}, x);
   }
   ops::layer_norm(s, x, weights_.post_norm_weight, weights_.post_norm_bias, kEps, y);

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "core/arena.h"
-#include "models/dims.h"
 #include "models/constants.h"
+#include "models/dims.h"
 #include "models/gemma.h"
 #include "models/weights.h"
 #include "saccade/stream.h"

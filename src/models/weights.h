@@ -9,11 +9,11 @@ namespace saccade::models {
 
 /// How a weight is stored once it is loaded.
 enum class WeightType : std::uint8_t {
-  kMatrix,  // in the policy's precision: bf16, or as the checkpoint stores it
-  kStored,  // f32 or bf16 as the checkpoint stores it, in every precision
+  kMatrix,   // in the policy's precision: bf16, or as the checkpoint stores it
+  kStored,   // f32 or bf16 as the checkpoint stores it, in every precision
   kPrecise,  // f16 where a policy in bf16 runs what the references keep in f32 (on a GPU), else as
              // kStored
-  kVector,  // f32
+  kVector,   // f32
 };
 
 /// How long a weight is needed.

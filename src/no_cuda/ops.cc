@@ -1,5 +1,5 @@
-// What stands in for the kernels in a build without CUDA, so that no caller has an #if. No stream of
-// such a build runs on CUDA, so none of these is ever called.
+// What stands in for the kernels in a build without CUDA, so that no caller has an #if. No stream
+// of such a build runs on CUDA, so none of these is ever called.
 
 #include "core/check.h"
 #include "ops/activation/activation.h"

@@ -17,9 +17,12 @@ __device__ inline __half saturated_half(float value) {
 
 template <typename T>
 __device__ inline T from_f32(float value) {
-  if constexpr (sizeof(T) == 4) return value;
-  else if constexpr (std::is_same_v<T, __half>) return saturated_half(value);
-  else return __float2bfloat16_rn(value);
+  if constexpr (sizeof(T) == 4)
+    return value;
+  else if constexpr (std::is_same_v<T, __half>)
+    return saturated_half(value);
+  else
+    return __float2bfloat16_rn(value);
 }
 
 __device__ inline float load_element(const void* data, DType dtype, std::int64_t index) {

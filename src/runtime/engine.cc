@@ -30,16 +30,15 @@ DType matrix_type(Precision precision) {
   return precision == Precision::kF32 ? DType::kF32 : DType::kBf16;
 }
 
-/// On a GPU, SigLIP in f32 would take longer than everything else; f16 rounds eight times finer than
-/// bf16.
+/// On a GPU, SigLIP in f32 would take longer than everything else; f16 rounds eight times finer
+/// than bf16.
 DType precise_type(const EngineOptions& options) {
   const bool half =
       options.precision == Precision::kBf16 && options.stream->device == Device::kCuda;
   return half ? DType::kF16 : DType::kF32;
 }
 
-void add_model(Blueprint& blueprint, const io::PolicyConfig& config,
-               const EngineOptions& options) {
+void add_model(Blueprint& blueprint, const io::PolicyConfig& config, const EngineOptions& options) {
   constexpr int kRowsOnCuda = 64;  // fewer shapes to record, and the tiles would be padded anyway
   models::PiPlan plan;
   plan.max_views = options.max_views;
@@ -105,8 +104,7 @@ Sizes measure(const Blueprint& blueprint, const EngineOptions& options) {
   Arena inputs = Arena::measuring();
   place(blueprint, options, weights, load_only);
   blueprint.pi->allocate(buffers, blueprint.pi->allocate_inputs(inputs));
-  return {weights.used_bytes(), load_only.used_bytes(), buffers.used_bytes(),
-          inputs.used_bytes()};
+  return {weights.used_bytes(), load_only.used_bytes(), buffers.used_bytes(), inputs.used_bytes()};
 }
 
 /// Nothing is allocated that would not all fit.
@@ -125,8 +123,7 @@ void require_memory(const Stream& stream, const Sizes& sizes) {
 }  // namespace
 
 std::shared_ptr<const Stream> open_stream(std::optional<Device> wanted) {
-  const Device device =
-      wanted.value_or(cuda::device_is_there() ? Device::kCuda : Device::kCpu);
+  const Device device = wanted.value_or(cuda::device_is_there() ? Device::kCuda : Device::kCpu);
   if (device == Device::kCpu) return std::make_shared<const Stream>();
   const char* limit = std::getenv("SACCADE_ARCH");
   return cuda::open_stream(limit == nullptr ? 0 : std::atoi(limit));
@@ -199,10 +196,9 @@ Engine make_engine(Blueprint blueprint, const io::PolicyConfig& config,
   engine.weights = allocate_on(stream, sizes.weights);
   Arena load_only = allocate_on(stream, sizes.load_only);
   place(blueprint, options, engine.weights, load_only);
-  engine.parameters = blueprint.source
-                          ? read_weights(*blueprint.source, blueprint.weights, stream,
-                                         blueprint.source_name, options.progress)
-                          : fill_with_random_weights(blueprint.weights, stream);
+  engine.parameters = blueprint.source ? read_weights(*blueprint.source, blueprint.weights, stream,
+                                                      blueprint.source_name, options.progress)
+                                       : fill_with_random_weights(blueprint.weights, stream);
 
   engine.pi = std::move(blueprint.pi);
   engine.buffers = allocate_on(stream, sizes.buffers);

@@ -103,33 +103,35 @@ ProfileReport profile(const ProfileOptions& options) {
   for (int i = 0; i < kWarmUps; ++i) bench.infer();
   bench.write_inputs();
 
-  OpTrace trace;
-  trace.visible_keys = views * bench.policy().engine.dims.vision.tokens() + tokens;
-  const cuda::Graph whole = runner.record(Part::kAll, views, tokens, &trace);
-  const cuda::Graph lead_in = runner.record(Part::kVision, views, tokens);
-  ReplayTimer timer(bench.policy(), lead_in, std::max(options.replays, kGraphReplays));
-  const auto median_us = [&](const cuda::Graph& graph, int replays) {
-    return 1e3 * spread_of(timer.run(graph, tokens, replays).ms).p50;
-  };
-  const std::vector<double> times = marginal_times(trace, [&](int ops) {
-    OpTrace beginning;
-    beginning.limit = ops;
-    const Progress& progress = options.of.load.progress;
-    if (progress) progress("profiling", std::uint64_t(ops), std::uint64_t(trace.size()));
-    return median_us(runner.record(Part::kAll, views, tokens, &beginning), options.replays);
-  });
-
   ProfileReport report;
   report.policy = bench.policy().info;
   report.gpu = gpu_info(*stream);
   report.views = views;
   report.prompt_tokens = tokens;
-  report.graph_us = median_us(whole, kGraphReplays);
-  const std::vector<Range> sections = ranges(trace);
-  for (std::size_t i = 0; i < sections.size(); ++i) {
-    for (int op = sections[i].begin; op < sections[i].end; ++op) {
+  const cuda::Graph lead_in = runner.record(Part::kVision, views, tokens);
+  ReplayTimer timer(bench.policy(), lead_in, std::max(options.replays, kGraphReplays));
+  const auto median_us = [&](const cuda::Graph& graph, int replays) {
+    return 1e3 * spread_of(timer.run(graph, tokens, replays).ms).p50;
+  };
+  report.graph_us = median_us(runner.record(Part::kAll, views, tokens), kGraphReplays);
+
+  // Each part in a graph of its own: behind milliseconds of others, an op's few microseconds would
+  // drown in what those vary by.
+  for (const Part part : {Part::kVision, Part::kPrefix, Part::kSteps}) {
+    OpTrace trace;
+    trace.visible_keys = views * bench.policy().engine.dims.vision.tokens() + tokens;
+    runner.record(part, views, tokens, &trace);
+    const std::vector<double> times = marginal_times(trace, [&](int ops) {
+      OpTrace beginning;
+      beginning.limit = ops;
+      const Progress& progress = options.of.load.progress;
+      const std::string what = std::string("profiling ") + trace.sections[0].name;
+      if (progress) progress(what, std::uint64_t(ops), std::uint64_t(trace.size()));
+      return median_us(runner.record(part, views, tokens, &beginning), options.replays);
+    });
+    for (int op = 0; op < trace.size(); ++op) {
       const auto at = std::size_t(op);
-      report.ops.push_back({trace.sections[i].name, trace.ops[at], times[at]});
+      report.ops.push_back({trace.sections[0].name, trace.ops[at], times[at]});
     }
   }
   report.rows = sum_up(report.ops, true);

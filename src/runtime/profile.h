@@ -40,7 +40,7 @@ struct ProfileReport {
 
 struct ProfileOptions {
   BenchCase of;
-  int replays = 7;  // of every measured beginning of the graph; their median counts
+  int replays = 15;  // of every measured beginning of the graph; their median counts
 };
 
 /// What each op adds to the time of those in front of it, so that all add up to measure(all).

@@ -58,7 +58,7 @@ class Runner {
   ops::ResizeFilter filter_;
   int views_ = 0;
   std::vector<FrameSlot> slots_;
-  std::vector<CopyTeam::Copy> copies_;  // of the frames that are on their way
+  std::vector<CopyTeam::Copy> copies_;     // of the frames that are on their way
   std::shared_ptr<void> geometry_;         // resize parameters of every view, on the device
   std::shared_ptr<void> pinned_geometry_;  // the same, on the host
   std::map<std::pair<int, int>, cuda::Graph> graphs_;  // by views and prefix rows

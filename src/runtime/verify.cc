@@ -232,8 +232,7 @@ class Verifier {
       return stage;
     }
     stage.yardstick = yardstick_errors_.at(name).relative();
-    const double bound =
-        stage.yardstick < kExact ? rtol : yardstick_factor * stage.yardstick;
+    const double bound = stage.yardstick < kExact ? rtol : yardstick_factor * stage.yardstick;
     stage.passed = stage.relative <= bound;
     return stage;
   }

@@ -32,7 +32,7 @@ struct VerifyOptions {
 
 struct VerifyReport {
   PolicyInfo info;
-  double rtol = 0;  // that was applied
+  double rtol = 0;                 // that was applied
   std::vector<StageError> stages;  // in the order of computation
   bool passed = true;
 };

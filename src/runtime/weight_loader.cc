@@ -120,8 +120,7 @@ void place_weights(const io::WeightSource& source, const models::WeightList& lis
 }
 
 void require_weights(const io::WeightSource& source, const models::WeightList& list,
-                     const IsUnused& is_unused, const std::string& name,
-                     const std::string& model) {
+                     const IsUnused& is_unused, const std::string& name, const std::string& model) {
   const WeightReport report = compare_weights(source, list, is_unused);
   if (!report.fits()) refuse(report, name, model);
 }

@@ -32,7 +32,7 @@ WeightReport compare_weights(const io::WeightSource&, const models::WeightList&,
 
 /// The types that weights are packed into.
 struct WeightTypes {
-  std::optional<DType> matrix;  // absent: as the checkpoint stores it
+  std::optional<DType> matrix;   // absent: as the checkpoint stores it
   std::optional<DType> precise;  // the same
 };
 

@@ -40,8 +40,8 @@ bool WeightSink::pack(const io::WeightView& view, ColumnRange columns, float add
   const std::int64_t slice_bytes = slice * std::int64_t(size_of(out.dtype));
   SACCADE_CHECK(slice_bytes <= kBlockBytes, "load", "a weight of ", out.shape.str(),
                 " has rows of more than ", kBlockBytes, " bytes");
-  const std::int64_t step = std::max<std::int64_t>(1, kBlockBytes / std::max<std::int64_t>(
-                                                                        1, slice_bytes));
+  const std::int64_t step =
+      std::max<std::int64_t>(1, kBlockBytes / std::max<std::int64_t>(1, slice_bytes));
   bool finite = true;
   for (std::int64_t begin = 0; begin < outer; begin += step) {
     const std::int64_t count = std::min(step, outer - begin);
@@ -49,8 +49,8 @@ bool WeightSink::pack(const io::WeightView& view, ColumnRange columns, float add
     const Tensor packed{block.data.get(), {int(count), int(slice)}, out.dtype, Device::kCpu};
     const bool whole = view.extents.empty();
     finite &= saccade::pack(whole ? view : outer_range(view, begin, count), columns, added, packed);
-    cuda::enqueue_upload(stream_, block.data.get(),
-                         out.as<std::byte>() + begin * slice_bytes, packed.bytes());
+    cuda::enqueue_upload(stream_, block.data.get(), out.as<std::byte>() + begin * slice_bytes,
+                         packed.bytes());
     block.copied.record(stream_);
     block.in_flight = true;
   }

@@ -29,11 +29,14 @@ OpCase make(std::uint64_t seed, Shape shape, DType dtype = DType::kF32, float me
             float deviation = 1) {
   const double count = double(shape.size());
   return {
-      .name = std::string("normal_noise/") + name_of(dtype) + "/" + std::to_string(shape.size()) + "/seed" + std::to_string(seed),
+      .name = std::string("normal_noise/") + name_of(dtype) + "/" + std::to_string(shape.size()) +
+              "/seed" + std::to_string(seed),
       .inputs = {},
       .outputs = {{shape, dtype}},
-      .run = [=](const Stream& s, std::span<const Tensor>,
-                 std::span<const Tensor> out) { ops::normal_noise(s, seed, mean, deviation, out[0]); },
+      .run =
+          [=](const Stream& s, std::span<const Tensor>, std::span<const Tensor> out) {
+            ops::normal_noise(s, seed, mean, deviation, out[0]);
+          },
       .exact = [=](std::span<const Values>) -> std::vector<Values> {
         Values values = exact(seed, shape.size());
         for (double& value : values) value = mean + deviation * value;
@@ -49,9 +52,13 @@ OpCase make(std::uint64_t seed, Shape shape, DType dtype = DType::kF32, float me
 
 std::vector<OpCase> normal_noise_cases() {
   return {
-      make(0, {1}),         make(1, {3}), make(2, {5}), make(0xfedcba9876543210, {50, 32}),
+      make(0, {1}),
+      make(1, {3}),
+      make(2, {5}),
+      make(0xfedcba9876543210, {50, 32}),
       make(7, {100, 1000}),
-      make(8, {33}, DType::kBf16, 1, 0.125f), make(9, {30}, DType::kF16, -2, 0.5f),
+      make(8, {33}, DType::kBf16, 1, 0.125f),
+      make(9, {30}, DType::kF16, -2, 0.5f),
   };
 }
 

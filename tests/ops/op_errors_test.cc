@@ -68,8 +68,10 @@ TEST(OpErrors, Norms) {
   expect_error(rms_norm(t({2, 0}), weight, out), "[rms_norm] x must be [rows, dim], got [2, 0]");
   expect_error(rms_norm(x, weight, t({2, 5})), "[rms_norm] out must be [2, 4], got [2, 5]");
   expect_error(rms_norm(x, t({4}, kBf16), out), "[rms_norm] weight must be f32, got bf16");
-  expect_error(rms_norm(x, weight, t({2, 4}, kI32)), "[rms_norm] out must be f32, bf16 or f16, got i32");
-  expect_error(rms_norm(t({2, 4}, kI32), weight, out), "[rms_norm] x must be f32, bf16 or f16, got i32");
+  expect_error(rms_norm(x, weight, t({2, 4}, kI32)),
+               "[rms_norm] out must be f32, bf16 or f16, got i32");
+  expect_error(rms_norm(t({2, 4}, kI32), weight, out),
+               "[rms_norm] x must be f32, bf16 or f16, got i32");
   expect_error(rms_norm(x, t({4}, DType::kF32, kCuda), out),
                "[rms_norm] weight is on cuda, the stream runs on cpu");
   Tensor shifted = x;
@@ -129,7 +131,8 @@ TEST(OpErrors, Gemm) {
   expect_error(gemm(x, {}, {}, out), "[gemm] weight is not given");
   expect_error(gemm(t({2, 0}), t({3, 0}), {}, out), "[gemm] x must be [m, k], got [2, 0]");
   expect_error(gemm(x, weight, {}, t({3, 3})), "[gemm] out must be [2, 3], got [3, 3]");
-  expect_error(gemm(x, t({3, 4}, kI32), {}, out), "[gemm] weight must be f32, bf16 or f16, got i32");
+  expect_error(gemm(x, t({3, 4}, kI32), {}, out),
+               "[gemm] weight must be f32, bf16 or f16, got i32");
   expect_error(gemm(x, t({4, 4}), {}, x), "[gemm] out must not overlap x");
   expect_error(gemm(x, weight, {.bias = t({2})}, out), "[gemm] bias must be [3], got [2]");
   expect_error(gemm(x, t({6, 4}), {.bias = t({3}), .activation = geglu}, out),

@@ -28,8 +28,10 @@ OpCase make(int rows, int dim, DType dtype, DType out_dtype, bool shifted = fals
               extents({rows, dim}) + (shifted ? "/shift" : ""),
       .inputs = {{{rows, dim}, dtype}, {{dim}, DType::kF32}, {{dim}, DType::kF32}},
       .outputs = {{{rows, dim}, out_dtype}},
-      .run = [=](const Stream& s, std::span<const Tensor> in,
-                 std::span<const Tensor> out) { ops::rms_norm(s, in[0], in[1], shifted ? in[2] : Tensor{}, kEps, out[0]); },
+      .run =
+          [=](const Stream& s, std::span<const Tensor> in, std::span<const Tensor> out) {
+            ops::rms_norm(s, in[0], in[1], shifted ? in[2] : Tensor{}, kEps, out[0]);
+          },
       .exact = [=](std::span<const Values> in) -> std::vector<Values> {
         return {exact(rows, dim, in[0], in[1], shifted ? in[2] : Values{})};
       },

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <array>
-
 #include "saccade/ops/norm.h"
 #include "saccade/stream.h"
 #include "saccade/tensor.h"
@@ -15,10 +13,6 @@ enum class Activation : std::uint8_t {
   kGeglu,  // gelu(first half of the columns) * second half
 };
 
-/// Weights that an op soon after this one reads: they are brought towards the caches while this one
-/// runs. Has no effect on the result.
-using Prefetch = std::array<Tensor, 2>;
-
 /// What gemm does to a product before it is stored. Operands that are not given are skipped.
 struct GemmEpilogue {
   RowNorm norm = {};
@@ -27,7 +21,6 @@ struct GemmEpilogue {
   Tensor gate = {};      // [n] f32
   Tensor residual = {};  // [m, n] of out's type; may be out
   NormOutputs next = {};
-  Prefetch prefetch = {};
 };
 
 /// out = residual + gate * activation(norm * (x weight^T) + bias)
@@ -56,11 +49,9 @@ void gemm(const Stream&, Tensor x, Tensor weight, const GemmEpilogue&, Tensor ou
 ///   qkv        [rows, (heads + 2 kv_heads) head_dim]    f32, bf16 or f16: scratch
 ///   q          [rows, heads, head_dim]                  type of qkv; may be absent
 ///   k, v       [cache rows, kv_heads, head_dim]         type of qkv
-///   prefetch   as in GemmEpilogue
 ///
 /// Overlap: as gemm. CUDA does not check positions.
 void project_qkv(const Stream&, Tensor x, Tensor weight, const RowNorm& norm, Tensor bias,
-                 Tensor positions, Tensor table, Tensor qkv, Tensor q, Tensor k, Tensor v,
-                 const Prefetch& prefetch = {});
+                 Tensor positions, Tensor table, Tensor qkv, Tensor q, Tensor k, Tensor v);
 
 }  // namespace saccade::ops

@@ -14,8 +14,8 @@ namespace saccade::ops {
 struct NormOutputs {
   Tensor scale = {};    // [n] f32
   Tensor scaled = {};   // [m, n] f32, bf16 or f16; given together with scale and squares, or none
-  Tensor squares = {};  // [m, parts] f32, parts at least n / 64, rounded up; which columns make a part is the
-                        // implementation's
+  Tensor squares = {};  // [m, parts] f32, parts at least n / 64, rounded up; which columns make a
+                        // part is the implementation's
 };
 
 /// The rows of x are those of an RMSNorm without its division:

@@ -94,11 +94,6 @@ __device__ inline void bulk_load(std::uint32_t to, const void* from, std::uint32
       : "memory");
 }
 
-/// Contiguous bytes, a multiple of 16, to L2.
-__device__ inline void bulk_prefetch(const void* from, std::uint32_t bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-}
-
 __device__ inline void prefetch_tensor_map(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
@@ -130,6 +125,16 @@ __device__ inline void tensor_load_multicast(std::uint32_t to, const CUtensorMap
       "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::"
       "cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(to),
       "l"(map), "r"(barrier), "r"(c0), "r"(c1), "h"(ranks)
+      : "memory");
+}
+
+__device__ inline void tensor_load_multicast(std::uint32_t to, const CUtensorMap* map, int c0,
+                                             int c1, std::uint32_t barrier, std::uint16_t ranks,
+                                             std::uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::"
+      "cluster.L2::cache_hint [%0], [%1, {%3, %4}], [%2], %5, %6;" ::"r"(to),
+      "l"(map), "r"(barrier), "r"(c0), "r"(c1), "h"(ranks), "l"(policy)
       : "memory");
 }
 

@@ -64,6 +64,7 @@ __device__ inline std::uint64_t mn_major_128b(std::uint32_t shared_address,
 template <typename T, int N>
 struct Wgmma;
 
+// clang-format off
 #define SACCADE_REGISTERS_8 "%0,%1,%2,%3"
 #define SACCADE_REGISTERS_16 SACCADE_REGISTERS_8 "," "%4,%5,%6,%7"
 #define SACCADE_REGISTERS_24 SACCADE_REGISTERS_16 "," "%8,%9,%10,%11"
@@ -197,6 +198,7 @@ SACCADE_WGMMA(__half, "f16", 224, 112, 113, 114, 115, 116, 117, 118)
 SACCADE_WGMMA(__half, "f16", 240, 120, 121, 122, 123, 124, 125, 126)
 SACCADE_WGMMA(__half, "f16", 256, 128, 129, 130, 131, 132, 133, 134)
 
+// clang-format on
 #undef SACCADE_WGMMA
 
 }  // namespace saccade::cuda::ptx

@@ -309,8 +309,8 @@ __device__ void attend(const Params& p, const Ring& ring, Rows& rows, std::byte*
     weigh(s, rows, p.scale);
     const std::uint32_t values = ring.slot(item + 1);
     ring.wait(item + 1);
-    if (first_key + kKeys > seen.most) {
-      clear_values(shared + (values - q), seen.most - first_key, ring.group);
+    if (item + 2 >= ring.items) {
+      clear_values(shared + (values - q), min(seen.most - first_key, kKeys), ring.group);
     }
     add_values(rows.o, s, values);
     ring.release(item + 1);

@@ -31,20 +31,19 @@ void embedding(const Stream& stream, Tensor ids, Tensor table, float scale, cons
     SACCADE_CHECK(id >= 0 && id < vocabulary, kOp, "ids[", row, "] must be in [0, ", vocabulary,
                   "), got ", id);
   }
-  const detail::EmbeddingParams params{
-      .ids = ids.as<std::int32_t>(),
-      .table = table.data,
-      .out = out.data,
-      .rows = rows,
-      .dim = dim,
-      .scale = scale,
-      .table_type = table.dtype,
-      .out_type = out.dtype,
-      .next_scale = next.scale.as<float>(),
-      .scaled = next.scaled.data,
-      .scaled_type = next.scaled.dtype,
-      .squares = next.squares.as<float>(),
-      .squares_parts = next.squares ? next.squares.shape[1] : 0};
+  const detail::EmbeddingParams params{.ids = ids.as<std::int32_t>(),
+                                       .table = table.data,
+                                       .out = out.data,
+                                       .rows = rows,
+                                       .dim = dim,
+                                       .scale = scale,
+                                       .table_type = table.dtype,
+                                       .out_type = out.dtype,
+                                       .next_scale = next.scale.as<float>(),
+                                       .scaled = next.scaled.data,
+                                       .scaled_type = next.scaled.dtype,
+                                       .squares = next.squares.as<float>(),
+                                       .squares_parts = next.squares ? next.squares.shape[1] : 0};
   if (!detail::may_run(stream, kOp, out)) return;
   on_cpu ? detail::embedding_cpu(params) : detail::embedding_cuda(params, stream.handle);
 }

@@ -41,13 +41,8 @@ void check_norm(const Stream& stream, const RowNorm& norm, int m) {
 
 void check_epilogue(const Stream& stream, const GemmEpilogue& epilogue, int weight_rows,
                     const Tensor& out) {
-  const auto& [norm, bias, activation, gate, residual, next, prefetch] = epilogue;
-  detail::check_optional(kOp, stream,
-                         {{"bias", bias},
-                          {"gate", gate},
-                          {"residual", residual},
-                          {"prefetch", prefetch[0]},
-                          {"prefetch", prefetch[1]}});
+  const auto& [norm, bias, activation, gate, residual, next] = epilogue;
+  detail::check_optional(kOp, stream, {{"bias", bias}, {"gate", gate}, {"residual", residual}});
   check_norm(stream, norm, out.shape[0]);
   check_vector("bias", bias, weight_rows);
   check_vector("gate", gate, out.shape[1]);
@@ -57,10 +52,6 @@ void check_epilogue(const Stream& stream, const GemmEpilogue& epilogue, int weig
     detail::check_same_or_apart(kOp, {"residual", residual}, {"out", out});
   }
   detail::check_norm_outputs(kOp, stream, next, out);
-}
-
-detail::WeightRange range_of(const Tensor& weight) {
-  return {weight.data, weight ? std::int64_t(weight.bytes()) : 0};
 }
 
 }  // namespace
@@ -107,8 +98,7 @@ GemmParams gemm_params(const Stream& stream, const Tensor& x, const Tensor& weig
           .scaled = epilogue.next.scaled.data,
           .scaled_type = epilogue.next.scaled.dtype,
           .squares = epilogue.next.squares.as<float>(),
-          .squares_parts = epilogue.next.squares ? epilogue.next.squares.shape[1] : 0,
-          .prefetch = {range_of(epilogue.prefetch[0]), range_of(epilogue.prefetch[1])}};
+          .squares_parts = epilogue.next.squares ? epilogue.next.squares.shape[1] : 0};
 }
 
 OpRecord describe_gemm(const char* op, const GemmParams& p) {

@@ -6,12 +6,6 @@
 
 namespace saccade::ops::detail {
 
-/// Bytes of weights, none where not given.
-struct WeightRange {
-  const void* data;
-  std::int64_t bytes;
-};
-
 /// Operands that are not given are null.
 struct GemmParams {
   const void* x;
@@ -37,8 +31,6 @@ struct GemmParams {
   DType scaled_type;
   float* squares;  // [m, squares_parts]
   int squares_parts;
-
-  WeightRange prefetch[std::tuple_size_v<Prefetch>];
 };
 
 /// gemm.out is qkv, the scratch; rope reads it where the projection does not rotate by itself.

@@ -39,7 +39,6 @@ constexpr int kChunk = 64;  // elements of K per copy: one 128-byte swizzled row
 constexpr int kRowBytes = 128;
 constexpr int kGroups = 4;  // of 16 rows in a tile
 constexpr int kMaxTokens = 64;
-constexpr int kPrefetchBytes = 16384;
 
 // CTAs that share the K of a product.
 constexpr int kProductSplit = 8;
@@ -88,17 +87,6 @@ __device__ inline float2 paired_rows(float first_token, float second_token, cons
 template <typename T>
 __device__ std::uint32_t address(const T& shared) {
   return ptx::shared_address(&shared);
-}
-
-/// This CTA's share of the weights that come next.
-__device__ inline void prefetch(const GemmParams& p) {
-  for (const WeightRange& range : p.prefetch) {
-    for (std::int64_t at = std::int64_t(blockIdx.x) * kPrefetchBytes; at < range.bytes;
-         at += std::int64_t(gridDim.x) * kPrefetchBytes) {
-      const std::int64_t bytes = min(std::int64_t(kPrefetchBytes), range.bytes - at);
-      ptx::bulk_prefetch(static_cast<const char*>(range.data) + at, std::uint32_t(bytes));
-    }
-  }
 }
 
 /// Epilogue is a class of
@@ -182,7 +170,7 @@ struct Kernel {
     };
     initialise(s.x_full, 1);
     initialise(s.reduced, 1);
-    ptx::mbarrier_init(address(s.fetched), 1);
+    ptx::mbarrier_init(address(s.fetched), 32);
     initialise(s.weight_empty, kConsumers / 32);
     initialise(s.x_empty, kConsumers / 32);
     ptx::fence_mbarrier_init();
@@ -328,17 +316,13 @@ __global__ __launch_bounds__((Kernel<Epilogue, kTokens>::kThreads)) __cluster_di
   if (thread < K::kConsumers) constants = Epilogue::constants(p, kernel.at);
   __syncthreads();
   ptx::cluster_arrive_relaxed();
-  if (thread == K::kSideThread) prefetch(p.gemm);
   cuda::wait_for_previous();
 
   if (thread < K::kConsumers) return kernel.consume(row_tile, constants);
   if (thread == K::kCopyThread) kernel.load_rest();
   if (thread >= K::kSideThread) {
     Epilogue::fetch(p, kernel.at, kernel.s.side);
-    __syncwarp();
-    if (thread == K::kSideThread) {
-      ptx::mbarrier_arrive(address(kernel.s.fetched));
-    }
+    ptx::mbarrier_arrive(address(kernel.s.fetched));
   }
   ptx::cluster_wait();
 }
@@ -363,13 +347,8 @@ Params make_params(const GemmParams& gemm, const RopeParams& rope, const WeightR
       {2, rows.half_stride * k, 2},
       {rows.groups, rows.group_stride * k, kGroups * Epilogue::kTile.row_tiles}};
   const cuda::MapAxis x[] = {{k, 1, kChunk}, {gemm.m, k, gemm.m}};
-  Params p{cuda::make_tensor_map(gemm.weight, DType::kBf16, weight),
-           cuda::make_tensor_map(gemm.x, DType::kBf16, x), gemm, rope, first_tile};
-  for (WeightRange& range : p.gemm.prefetch) {
-    const bool aligned = reinterpret_cast<std::uintptr_t>(range.data) % 16 == 0;
-    range.bytes = aligned ? range.bytes / 16 * 16 : 0;
-  }
-  return p;
+  return {cuda::make_tensor_map(gemm.weight, DType::kBf16, weight),
+          cuda::make_tensor_map(gemm.x, DType::kBf16, x), gemm, rope, first_tile};
 }
 
 template <class Epilogue, int kTokens>

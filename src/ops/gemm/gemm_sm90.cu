@@ -64,16 +64,6 @@ CUtensorMap weight_map(const TiledGemm& p, Product product, const GemmTile& tile
   return cuda::make_tensor_map(g.weight, g.weight_type, axes);
 }
 
-/// What can be prefetched of the ranges, as chunks for each CTA.
-int prefetches(GemmParams& p, int ctas) {
-  std::int64_t chunks = 0;
-  for (WeightRange& range : p.prefetch) {
-    range.bytes = aligned(range.data) ? range.bytes / 16 * 16 : 0;
-    chunks += (range.bytes + kPrefetchBytes - 1) / kPrefetchBytes;
-  }
-  return int((chunks + ctas - 1) / ctas);
-}
-
 void launch(Product product, const TiledGemm& p, const TileChoice& choice, CUstream_st* stream) {
   if (product == Product::kGeglu) return launch_geglu_bf16(p, choice, stream);
   if (product == Product::kQkv) return launch_qkv_bf16(p, choice, stream);
@@ -91,7 +81,6 @@ void run(Product product, const GemmParams& gemm, const RopeParams& rope, const 
   p.units = choice.units;
   p.first_column = product == Product::kQkv ? first_column_of(rope) : 0;
   p.vectors = gemm.n % 8 == 0;
-  p.prefetches = prefetches(p.gemm, choice.ctas);
   p.x_map = x_map(gemm, choice.tile);
   p.weight_map = weight_map(p, product, choice.tile);
   launch(product, p, choice, stream);

@@ -21,7 +21,6 @@ struct TiledGemm {
   int units;
   int first_column;  // kQkv without queries begins at the keys
   bool vectors;      // rows of out and scaled are 16-byte aligned
-  int prefetches;    // chunks of gemm.prefetch for each CTA
 };
 
 constexpr int kBlock = 64;  // elements of k in a stage: a row of swizzled memory
@@ -29,7 +28,6 @@ constexpr int kBlockRowBytes = 128;
 constexpr int kHeadColumns = 64;  // of kQkv: one box of weight, one chunk of results
 constexpr int kGroupRows = 64;    // of a warpgroup
 constexpr int kGroupThreads = 128;
-constexpr int kPrefetchBytes = 8192;  // that a CTA asks for at a time
 
 /// Rows of x in a TMA box, a divisor of what one CTA fetches. Boxes beyond m are not fetched:
 /// filling shared memory with zeros takes longer than reading.

@@ -129,18 +129,6 @@ struct TiledKernel {
     return (boxes * kBox + kTile.columns) * kBlockRowBytes;
   }
 
-  /// Chunk `i` of this CTA's part of what comes next.
-  __device__ void prefetch(int i) const {
-    std::int64_t at = (std::int64_t(i) * gridDim.x + blockIdx.x) * kPrefetchBytes;
-    for (const WeightRange& range : p.gemm.prefetch) {
-      if (at < range.bytes) {
-        const std::int64_t bytes = min(std::int64_t(kPrefetchBytes), range.bytes - at);
-        return ptx::bulk_prefetch(static_cast<const char*>(range.data) + at, std::uint32_t(bytes));
-      }
-      at -= (range.bytes + kPrefetchBytes - 1) / kPrefetchBytes * kPrefetchBytes;
-    }
-  }
-
   /// The product's first column of a tile.
   __device__ int column_of(int column_tile) const {
     return p.first_column + column_tile * kTile.columns;
@@ -161,10 +149,6 @@ struct TiledKernel {
 
   __device__ void produce(int early, std::uint64_t policy) const {
     RingState ring;
-    const int units = (p.units - first_unit() + unit_step() - 1) / unit_step();
-    int left = units * block_count();
-    // As late as possible, so that little else goes through L2 before they are read.
-    const int late = min(p.prefetches, left - early);
     for (int unit = first_unit(); unit < p.units; unit += unit_step()) {
       const Place place = place_of(unit);
       for (int block = first_block(); block < first_block() + block_count(); ++block) {
@@ -174,11 +158,9 @@ struct TiledKernel {
           load_weight(ring.stage, column_of(place.column_tile), block, policy);
         }
         load_x(ring.stage, place.row, block);
-        if (--left < late) prefetch(left);
         ring.advance();
       }
     }
-    for (int i = late; i < p.prefetches; ++i) prefetch(i);
   }
 
   // --- the consumers ---

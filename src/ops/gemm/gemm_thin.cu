@@ -139,6 +139,16 @@ __device__ inline void add_products(const Four (&weight)[2], const Four& x, floa
   }
 }
 
+/// The CTA's rows of x, with zeros behind m and k.
+__device__ inline void load_short_rows(const GemmParams& p, int first_row,
+                                       Four (&x)[kRows][kShortFours]) {
+  if (threadIdx.x >= kRows * kShortFours) return;
+  const int row = int(threadIdx.x) / kShortFours, four = int(threadIdx.x) % kShortFours;
+  const bool inside = first_row + row < p.m && 4 * four < p.k;
+  x[row][four] =
+      load_four(p.x, p.x_type, std::int64_t(first_row + row) * p.k + 4 * four, inside ? 4 : 0);
+}
+
 template <typename T>
 __global__ __launch_bounds__(kThreads) void short_rows_kernel(
     __grid_constant__ const GemmParams p) {
@@ -164,12 +174,7 @@ __global__ __launch_bounds__(kThreads) void short_rows_kernel(
   }
 
   cuda::wait_for_previous();
-  if (threadIdx.x < kRows * kShortFours) {
-    const int x_row = int(threadIdx.x) / kShortFours, four = int(threadIdx.x) % kShortFours;
-    const bool inside = first_row + x_row < p.m && four < fours;
-    x[x_row][four] =
-        load_four(p.x, p.x_type, std::int64_t(first_row + x_row) * p.k + 4 * four, inside ? 4 : 0);
-  }
+  load_short_rows(p, first_row, x);
   float2 residuals[kPairRows] = {};
 #pragma unroll
   for (int r = 0; r < kPairRows; ++r) {

@@ -15,8 +15,9 @@ void layer_norm(const Stream& stream, Tensor x, Tensor weight, Tensor bias, floa
   detail::check_shape(kOp, {"bias", bias}, {dim});
   detail::check_type(kOp, {"weight", weight}, DType::kF32);
   detail::check_type(kOp, {"bias", bias}, DType::kF32);
-  const detail::LayerNormParams params{x.data,     weight.as<float>(), bias.as<float>(), out.data,
-                                       x.shape[0], dim, eps, x.dtype, out.dtype};
+  const detail::LayerNormParams params{
+      x.data,  weight.as<float>(), bias.as<float>(), out.data, x.shape[0], dim, eps,
+      x.dtype, out.dtype};
   if (!detail::may_run(stream, kOp, x)) return;
   stream.device == Device::kCpu ? detail::layer_norm_cpu(params)
                                 : detail::layer_norm_cuda(params, stream.handle);

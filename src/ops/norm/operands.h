@@ -32,10 +32,10 @@ inline void check_norm_outputs(std::string_view op, const Stream& stream, const 
   check_apart(op, {"next.scaled", scaled}, {"out", out});
   check_type(op, {"next.squares", squares}, DType::kF32);
   const int parts = (out.shape[1] + 63) / 64;
-  SACCADE_CHECK(squares.shape.rank() == 2 && squares.shape[0] == out.shape[0] &&
-                    squares.shape[1] >= parts,
-                op, "next.squares must be [", out.shape[0], ", parts] with parts >= ", parts,
-                ", got ", squares.shape.str());
+  SACCADE_CHECK(
+      squares.shape.rank() == 2 && squares.shape[0] == out.shape[0] && squares.shape[1] >= parts,
+      op, "next.squares must be [", out.shape[0], ", parts] with parts >= ", parts, ", got ",
+      squares.shape.str());
 }
 
 }  // namespace saccade::ops::detail
