@@ -24,6 +24,9 @@ To measure a case again, and to show it here:
     saccade bench --synthetic pi05 --views 2 --prompt-tokens 20 --chunk 50 --json > report.json
     tools/record_bench.py report.json
     make performance
+
+Single ops beside cuBLASLt (`op_bench policy/`) and what the GPU itself costs (`micro_bench --json`) are in `bench/results/h200`; attempts
+that lost are in `bench/study`.
 """
 
 
