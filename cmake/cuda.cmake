@@ -7,6 +7,14 @@ set(cuda_flags -Xcompiler=-Wall,-Wextra)
 set(cuda_hopper_flags -gencode=arch=compute_90a,code=sm_90a)
 set(cuda_portable_flags -gencode=arch=compute_80,code=[sm_80,compute_80] ${cuda_hopper_flags})
 
+# Code for several GPUs is large; since 12.8 nvcc can compress it to a seventh.
+if(SACCADE_NVCC)
+  execute_process(COMMAND ${SACCADE_NVCC} --help OUTPUT_VARIABLE nvcc_help ERROR_QUIET)
+  if(nvcc_help MATCHES "--compress-mode")
+    list(APPEND cuda_flags --compress-mode=size)
+  endif()
+endif()
+
 if(SACCADE_NVCC AND NOT DEFINED SACCADE_NVCC_WORKS)
   file(WRITE ${CMAKE_BINARY_DIR}/cuda_probe.cu "#include <concepts>\n__global__ void probe() {}\n")
   execute_process(
