@@ -182,8 +182,7 @@ void run(const std::string& part) {
   std::shared_ptr<const Stream> gpu;
   std::vector<OpCase> cases = testing::all_cases();
   if (cuda::device_is_there()) {
-    const char* limit = std::getenv("SACCADE_ARCH");
-    gpu = cuda::open_stream(limit == nullptr ? 0 : std::atoi(limit));
+    gpu = cuda::open_stream();
     std::erase_if(cases, [](const OpCase& op) { return op.host_only; });
     const std::vector<OpCase> full_size = policy_cases();
     cases.insert(cases.begin(), full_size.begin(), full_size.end());

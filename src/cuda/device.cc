@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -68,12 +69,15 @@ DeviceInfo device_info() {
   info.arch = properties.major * 10 + properties.minor;
   info.multiprocessors = properties.multiProcessorCount;
   SACCADE_CUDA_CHECK(cudaMemGetInfo(&info.free_bytes, &info.memory_bytes));
-  SACCADE_CUDA_CHECK(cudaDriverGetVersion(&info.driver));
-  SACCADE_CUDA_CHECK(cudaRuntimeGetVersion(&info.runtime));
+  int driver = 0, runtime = 0;
+  SACCADE_CUDA_CHECK(cudaDriverGetVersion(&driver));
+  SACCADE_CUDA_CHECK(cudaRuntimeGetVersion(&runtime));
+  info.driver = version(driver);
+  info.runtime = version(runtime);
   return info;
 }
 
-std::shared_ptr<const Stream> open_stream(int arch_limit) {
+std::shared_ptr<const Stream> open_stream() {
   check_driver();
   const int arch = attribute(cudaDevAttrComputeCapabilityMajor) * 10 +
                    attribute(cudaDevAttrComputeCapabilityMinor);
@@ -89,7 +93,9 @@ std::shared_ptr<const Stream> open_stream(int arch_limit) {
   };
   // Kernels for sm_90a run on 9.0 alone; later GPUs take the portable ones.
   const int own = arch == 90 ? 90 : kOldestArch;
-  const int usable = arch_limit > 0 && arch_limit < own ? arch_limit : own;
+  const char* limit = std::getenv("SACCADE_ARCH");
+  const int lower = limit == nullptr ? 0 : std::atoi(limit);
+  const int usable = lower > 0 && lower < own ? lower : own;
   return {new Stream{Device::kCuda, handle, usable}, close};
 }
 

@@ -19,8 +19,8 @@ struct DeviceInfo {
   int multiprocessors = 0;
   std::size_t memory_bytes = 0;
   std::size_t free_bytes = 0;
-  int driver = 0;   // CUDA version that the driver supports, such as 13000
-  int runtime = 0;  // CUDA version that the program was built with
+  std::string driver;   // CUDA version that the driver supports, such as "13.0"
+  std::string runtime;  // CUDA version that the program was built with
 };
 
 /// Whether a GPU and a driver are there at all, whatever their age.
@@ -28,10 +28,11 @@ bool device_is_there();
 
 DeviceInfo device_info();
 
-/// A stream of the device, with the arch whose kernels may run: the device's own, or
-/// `arch_limit` when that is lower and not 0. Fails with a sentence that says what to do when
-/// there is no device, the driver is too old, or this build holds no code for the device.
-std::shared_ptr<const Stream> open_stream(int arch_limit = 0);
+/// A stream of the device, with the arch whose kernels may run: the device's own, or a lower one
+/// that SACCADE_ARCH names in the environment (80: the portable kernels). Fails with a sentence
+/// that says what to do when there is no device, the driver is too old, or this build holds no
+/// code for the device.
+std::shared_ptr<const Stream> open_stream();
 
 /// Zeroed device memory.
 std::shared_ptr<void> allocate(std::size_t bytes);

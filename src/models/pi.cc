@@ -86,7 +86,9 @@ void Pi::allocate(Arena& arena, const Inputs& inputs) {
   a_.counting = arena.allocate({max_prefix_rows()}, DType::kI32);
   a_.suffix_out = arena.allocate({suffix_rows(), dims_.expert.width}, DType::kF32);
   a_.velocity = arena.allocate({plan_.actions, dims_.max_action_dim}, DType::kF32);
-  a_.velocity_bias = arena.allocate({steps(), dims_.max_action_dim}, DType::kF32);
+  if (dims_.model == Model::kPi05) {
+    a_.velocity_bias = arena.allocate({steps(), dims_.max_action_dim}, DType::kF32);
+  }
   a_.dt = arena.allocate({dims_.max_action_dim}, DType::kF32);
   a_.rope_table = arena.allocate({rows, dims_.prefix.head_dim}, DType::kF32);
 }
@@ -99,18 +101,15 @@ void Pi::prepare(const Stream& s) {
   const NormTables tables = suffix_->norm_tables();
   prefix_.prepare(s, {});
   expert_.prepare(s, tables);
-  const int width = dims_.expert.width;
-  if (tables.shift) {
-    const Tensor last = tables.shift.rows(expert_.norms() - 1, 1).reshaped({steps(), width});
-    ops::gemm(s, last, weights_.out_weight, {.bias = weights_.out_bias}, a_.velocity_bias);
-  } else {
-    const Tensor none = a_.suffix_out.rows(0, 1);
-    upload_constant(s, 0, none);
-    for (int step = 0; step < steps(); ++step) {
-      ops::gemm(s, none, weights_.out_weight, {.bias = weights_.out_bias},
-                a_.velocity_bias.rows(step, 1));
-    }
-  }
+  if (!tables.shift) return;
+  const Shape shape{steps(), dims_.expert.width};
+  const Tensor last = tables.shift.rows(expert_.norms() - 1, 1).reshaped(shape);
+  ops::gemm(s, last, weights_.out_weight, {.bias = weights_.out_bias}, a_.velocity_bias);
+}
+
+Tensor Pi::velocity_bias(int step) const {
+  if (!a_.velocity_bias) return weights_.out_bias;
+  return a_.velocity_bias.rows(step, 1).reshaped({dims_.max_action_dim});
 }
 
 void Pi::write_lengths(const Inputs& on_host, int views, int tokens) const {
@@ -174,11 +173,7 @@ void Pi::step(const Stream& s, int step, int prefix_rows, const Probe& probe) {
 
   const Gemma::Hidden hidden = expert_.hidden(leading, plan_.actions);
   ops::gemm(s, hidden.scaled, weights_.out_weight,
-            {.norm = hidden.norm,
-             .bias = a_.velocity_bias.rows(step, 1).reshaped({dims_.max_action_dim}),
-             .gate = a_.dt,
-             .residual = x},
-            x);
+            {.norm = hidden.norm, .bias = velocity_bias(step), .gate = a_.dt, .residual = x}, x);
 }
 
 void Pi::report_step(const Stream& s, int step, const Probe& probe) const {
@@ -187,9 +182,7 @@ void Pi::report_step(const Stream& s, int step, const Probe& probe) const {
   report(probe, at_step(step, "suffix_out"), a_.suffix_out);
   const Gemma::Hidden hidden = expert_.hidden(leading, plan_.actions);
   ops::gemm(s, hidden.scaled, weights_.out_weight,
-            {.norm = hidden.norm,
-             .bias = a_.velocity_bias.rows(step, 1).reshaped({dims_.max_action_dim})},
-            a_.velocity);
+            {.norm = hidden.norm, .bias = velocity_bias(step)}, a_.velocity);
   report(probe, at_step(step, "v"), a_.velocity);
 }
 

@@ -98,12 +98,13 @@ class Pi {
     Tensor counting;       // [prefix rows] i32: 0, 1, 2, ..., the prefix's positions
     Tensor suffix_out;     // [suffix rows, expert width] f32, for verification
     Tensor velocity;       // [actions, max_action_dim] f32, for verification
-    Tensor velocity_bias;  // [steps, max_action_dim] f32  out_bias, with the final norm's shift
+    Tensor velocity_bias;  // [steps, max_action_dim] f32  shift of the final norm in v, for adaRMS
     Tensor dt;             // [max_action_dim] f32
     Tensor rope_table;     // [positions, head_dim] f32
   };
 
   int suffix_rows() const;
+  Tensor velocity_bias(int step) const;  // [max_action_dim] f32
   void report_step(const Stream&, int step, const Probe&) const;
 
   PiDims dims_;

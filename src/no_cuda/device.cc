@@ -15,7 +15,7 @@ namespace {
 
 bool device_is_there() { return false; }
 DeviceInfo device_info() { no_cuda(); }
-std::shared_ptr<const Stream> open_stream(int) { no_cuda(); }
+std::shared_ptr<const Stream> open_stream() { no_cuda(); }
 std::shared_ptr<void> allocate(std::size_t) { no_cuda(); }
 std::shared_ptr<void> allocate_pinned(std::size_t) { no_cuda(); }
 void upload(const Stream&, const void*, void*, std::size_t) { no_cuda(); }

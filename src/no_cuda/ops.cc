@@ -52,9 +52,7 @@ void normalize_cuda(const FeatureScalingParams&, CUstream_st*) { no_cuda(); }
 void project_qkv_skinny(const QkvParams&, CUstream_st*) { no_cuda(); }
 void project_qkv_sm90(const QkvParams&, CUstream_st*) { no_cuda(); }
 void resize_with_pad_cuda(const ResizeWithPadParams&, CUstream_st*) { no_cuda(); }
-void resize_views_cuda(const ResizeWithPadParams*, int, int, ResizeFilter, CUstream_st*) {
-  no_cuda();
-}
+void resize_views_cuda(const ResizeWithPadParams*, int, int, CUstream_st*) { no_cuda(); }
 void rms_norm_cuda(const RmsNormParams&, CUstream_st*) { no_cuda(); }
 void rope_cuda(const RopeParams&, CUstream_st*) { no_cuda(); }
 void silu_cuda(const ActivationParams&, CUstream_st*) { no_cuda(); }

@@ -180,9 +180,7 @@ BenchReport bench(const BenchOptions& options) {
   SACCADE_CHECK(options.replays >= 1 && options.replays <= kMost, "bench",
                 "replays must be from 1 to ", kMost, ", got ", options.replays);
   const auto start = Clock::now();
-  const bool wants_gpu =
-      options.of.load.device.value_or(cuda::device_is_there() ? Device::kCuda : Device::kCpu) ==
-      Device::kCuda;
+  const bool wants_gpu = chosen_device(options.of.load.device) == Device::kCuda;
   cuda::DeviceInfo before;
   if (wants_gpu) before = cuda::device_info();
 

@@ -52,18 +52,14 @@ int state_dims(const io::PolicyConfig& config, const PolicyInfo& info) {
   return std::min(int(statistics.begin()->second.size()), info.max_state_dim);
 }
 
-std::string cuda_version(int version) {
-  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
-}
-
 }  // namespace
 
 GpuInfo gpu_info(const Stream& stream) {
   const cuda::DeviceInfo device = cuda::device_info();
   return {.name = device.name,
           .driver = cuda::driver_version(),
-          .cuda_driver = cuda_version(device.driver),
-          .cuda_runtime = cuda_version(device.runtime),
+          .cuda_driver = device.driver,
+          .cuda_runtime = device.runtime,
           .arch = stream.arch};
 }
 

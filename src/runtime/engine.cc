@@ -1,7 +1,6 @@
 #include "runtime/engine.h"
 
 #include <cmath>
-#include <cstdlib>
 
 #include "core/check.h"
 #include "cuda/device.h"
@@ -54,22 +53,10 @@ void add_model(Blueprint& blueprint, const io::PolicyConfig& config, const Engin
   blueprint.pi->declare(blueprint.weights);
 }
 
-/// Types for weights that no checkpoint stores.
-void place_random_weights(const Blueprint& blueprint, const EngineOptions& options, Arena& policy,
-                          Arena& load_only) {
-  for (const models::WeightSlot& slot : blueprint.weights.slots) {
-    DType type = DType::kF32;
-    if (slot.type == models::WeightType::kMatrix) type = matrix_type(options.precision);
-    if (slot.type == models::WeightType::kPrecise) type = precise_type(options);
-    Arena& arena = slot.lifetime == models::Lifetime::kPolicy ? policy : load_only;
-    *slot.target = arena.allocate(slot.shape(), type);
-  }
-}
-
 void place(const Blueprint& blueprint, const EngineOptions& options, Arena& policy,
            Arena& load_only) {
-  if (!blueprint.source) return place_random_weights(blueprint, options, policy, load_only);
-  place_weights(*blueprint.source, blueprint.weights, weight_types(options), policy, load_only);
+  place_weights(blueprint.source.get(), blueprint.weights, weight_types(options), policy,
+                load_only);
 }
 
 /// Normal values of the deviation that keeps activations of order one; norms' weights near one.
@@ -122,11 +109,13 @@ void require_memory(const Stream& stream, const Sizes& sizes) {
 
 }  // namespace
 
+Device chosen_device(std::optional<Device> wanted) {
+  return wanted.value_or(cuda::device_is_there() ? Device::kCuda : Device::kCpu);
+}
+
 std::shared_ptr<const Stream> open_stream(std::optional<Device> wanted) {
-  const Device device = wanted.value_or(cuda::device_is_there() ? Device::kCuda : Device::kCpu);
-  if (device == Device::kCpu) return std::make_shared<const Stream>();
-  const char* limit = std::getenv("SACCADE_ARCH");
-  return cuda::open_stream(limit == nullptr ? 0 : std::atoi(limit));
+  if (chosen_device(wanted) == Device::kCpu) return std::make_shared<const Stream>();
+  return cuda::open_stream();
 }
 
 Precision precision_on(const Stream& stream, std::optional<Precision> wanted) {

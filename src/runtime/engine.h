@@ -24,8 +24,10 @@ struct EngineOptions {
   Progress progress;
 };
 
-/// The stream of the device that the options ask for; without a wish, the GPU if one is there.
-/// SACCADE_ARCH=80 in the environment restricts a GPU to the portable kernels.
+/// The device that the options ask for; without a wish, the GPU if one is there.
+Device chosen_device(std::optional<Device> wanted);
+
+/// A stream of that device.
 std::shared_ptr<const Stream> open_stream(std::optional<Device> wanted);
 
 /// The precision that the options ask for, else what the device is best at.

@@ -97,7 +97,8 @@ std::vector<std::pair<std::string, std::uint32_t>> weight_digest(
   require_weights(*blueprint.source, blueprint.weights, blueprint.is_unused, name,
                   name_of(blueprint.model));
   const auto place = [&](Arena& arena) {
-    place_weights(*blueprint.source, blueprint.weights, weight_types(engine_options), arena, arena);
+    place_weights(blueprint.source.get(), blueprint.weights, weight_types(engine_options), arena,
+                  arena);
   };
   Arena size = Arena::measuring();
   place(size);

@@ -89,7 +89,7 @@ void Runner::enqueue_part(const Stream& stream, Part part, int views, int prefix
     const Tensor pixels = pi.pixels().rows(0, views);
     if (stream.device == Device::kCuda && ops::detail::may_run(stream, "resize_views", pixels)) {
       ops::detail::resize_views_cuda(static_cast<const ResizeWithPadParams*>(geometry_.get()),
-                                     views, pixels.shape[2], filter_, stream.handle);
+                                     views, pixels.shape[2], stream.handle);
     }
     pi.see(stream, views);
   }

@@ -35,25 +35,28 @@ bool same_extents(const WeightInfo& info, Shape shape) {
   return true;
 }
 
-DType stored_type(const Tensors& tensors, const WeightSlot& slot) {
+DType stored_type(const io::WeightSource* checkpoint, const WeightSlot& slot) {
+  if (checkpoint == nullptr) return DType::kF32;
   for (const WeightPiece& piece : slot.pieces) {
-    if (find(tensors, piece.name)->second.dtype != FileDType::kBf16) return DType::kF32;
+    if (find(checkpoint->tensors(), piece.name)->second.dtype != FileDType::kBf16)
+      return DType::kF32;
   }
   return DType::kBf16;
 }
 
-DType packed_type(const Tensors& tensors, const WeightSlot& slot, const WeightTypes& types) {
+DType packed_type(const io::WeightSource* checkpoint, const WeightSlot& slot,
+                  const WeightTypes& types) {
   switch (slot.type) {
     case WeightType::kVector:
       return DType::kF32;
     case WeightType::kMatrix:
-      return types.matrix.value_or(stored_type(tensors, slot));
+      return types.matrix.value_or(stored_type(checkpoint, slot));
     case WeightType::kPrecise:
-      return types.precise.value_or(stored_type(tensors, slot));
+      return types.precise.value_or(stored_type(checkpoint, slot));
     case WeightType::kStored:
       break;
   }
-  return stored_type(tensors, slot);
+  return stored_type(checkpoint, slot);
 }
 
 void append(std::ostringstream& text, const char* what, const std::vector<std::string>& names) {
@@ -111,11 +114,11 @@ WeightReport compare_weights(const io::WeightSource& source, const models::Weigh
   return report;
 }
 
-void place_weights(const io::WeightSource& source, const models::WeightList& list,
+void place_weights(const io::WeightSource* checkpoint, const models::WeightList& list,
                    const WeightTypes& types, Arena& policy, Arena& load_only) {
   for (const WeightSlot& slot : list.slots) {
     Arena& arena = slot.lifetime == Lifetime::kPolicy ? policy : load_only;
-    *slot.target = arena.allocate(slot.shape(), packed_type(source.tensors(), slot, types));
+    *slot.target = arena.allocate(slot.shape(), packed_type(checkpoint, slot, types));
   }
 }
 

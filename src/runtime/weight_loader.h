@@ -36,9 +36,10 @@ struct WeightTypes {
   std::optional<DType> precise;  // the same
 };
 
-/// Sets every slot's target to a tensor of its packed shape and type.
-void place_weights(const io::WeightSource&, const models::WeightList&, const WeightTypes&,
-                   Arena& policy, Arena& load_only);
+/// Sets every slot's target to a tensor of its packed shape and type. Without a checkpoint, weights
+/// count as stored in f32.
+void place_weights(const io::WeightSource* checkpoint, const models::WeightList&,
+                   const WeightTypes&, Arena& policy, Arena& load_only);
 
 /// Fails with the whole report when the tensors do not fit. `source` and `model` name the
 /// checkpoint and the model.

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <memory>
 
 #include "cuda/device.h"
@@ -38,17 +37,11 @@ std::vector<Tensor> tensors_of(const std::vector<std::unique_ptr<DeviceTensor>>&
   return tensors;
 }
 
-/// With SACCADE_ARCH=80 in the environment, the portable kernels.
-std::shared_ptr<const Stream> open_stream() {
-  const char* limit = std::getenv("SACCADE_ARCH");
-  return cuda::open_stream(limit == nullptr ? 0 : std::atoi(limit));
-}
-
 void run_on_device(const OpCase& op, const std::vector<Tensor>& in,
                    const std::vector<Tensor>& out) {
   const auto device_in = upload(in);
   const auto device_out = upload(out);
-  static const std::shared_ptr<const Stream> stream = open_stream();
+  static const std::shared_ptr<const Stream> stream = cuda::open_stream();
   op.run(*stream, tensors_of(device_in), tensors_of(device_out));
   SACCADE_CUDA_CHECK(cudaDeviceSynchronize());
   for (std::size_t i = 0; i < in.size(); ++i) device_in[i]->buffer.download(in[i].data);

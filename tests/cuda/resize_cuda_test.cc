@@ -127,7 +127,7 @@ TEST_P(CudaResizeTest, ViewsHaveTheBitsOfTheCpu) {
   const cuda::Buffer on_device(params.size() * sizeof(ResizeWithPadParams));
   on_device.upload(params.data());
   ops::detail::resize_views_cuda(static_cast<const ResizeWithPadParams*>(on_device.data()),
-                                 int(params.size()), kSize, GetParam(), nullptr);
+                                 int(params.size()), kSize, nullptr);
   for (const auto& view : views) view->expect_equal();
 }
 

@@ -27,15 +27,6 @@ __device__ inline void mbarrier_arrive(std::uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
-/// Arrives at the barrier at the same address in CTA `rank` of the cluster.
-__device__ inline void mbarrier_arrive_remote(std::uint32_t barrier, std::uint32_t rank) {
-  asm volatile(
-      "{.reg .b32 remote; mapa.shared::cluster.u32 remote, %0, %1;"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];}" ::"r"(barrier),
-      "r"(rank)
-      : "memory");
-}
-
 /// The same without a release to the cluster, which costs a fence of the whole GPU: for a thread
 /// that publishes nothing, such as one that has only read what the copy engine may now overwrite.
 __device__ inline void mbarrier_signal_remote(std::uint32_t barrier, std::uint32_t rank) {
@@ -75,12 +66,6 @@ __device__ inline void mbarrier_wait_cluster(std::uint32_t barrier, std::uint32_
 __device__ inline std::uint64_t evict_first_policy() {
   std::uint64_t policy;
   asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
-
-__device__ inline std::uint64_t evict_last_policy() {
-  std::uint64_t policy;
-  asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
   return policy;
 }
 
@@ -185,10 +170,6 @@ __device__ inline void store_async(std::uint32_t to, float x, float y, float z, 
 /// fence_mbarrier_init). The default release waits for the thread's outstanding bulk copies.
 __device__ inline void cluster_arrive_relaxed() {
   asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
-}
-
-__device__ inline void cluster_arrive() {
-  asm volatile("barrier.cluster.arrive.release;" ::: "memory");
 }
 
 __device__ inline void cluster_wait() {

@@ -11,6 +11,7 @@
 
 #include "cuda/launch.h"
 #include "cuda/ptx/memory.cuh"
+#include "cuda/ptx/mma.cuh"
 #include "cuda/ptx/wgmma.cuh"
 #include "cuda/tensor_map.h"
 #include "ops/attention/attention.h"
@@ -86,12 +87,6 @@ __device__ Seen keys_seen(const Params& p, int first_row) {
 __device__ int keys_of_row(const Params& p, int row) {
   if (p.visible == nullptr) return p.kv_rows;
   return p.visible[min(row / p.heads, p.rows - 1)];
-}
-
-__device__ float exp2_approximate(float x) {
-  float power;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
-  return power;
 }
 
 /// The blocks of one warpgroup on their way through its slots: item 2 j is the keys of its j-th
@@ -175,13 +170,13 @@ __device__ void weigh(float (&s)[kKeys / 2], Rows& rows, float scale) {
     largest[h] = fmaxf(rows.largest[h], largest[h] * scale);
     // A row may see no key of this warpgroup's blocks.
     shift[h] = largest[h] == -INFINITY ? 0 : largest[h];
-    factor[h] = exp2_approximate(rows.largest[h] - shift[h]);
+    factor[h] = ptx::exp2_approx(rows.largest[h] - shift[h]);
     rows.largest[h] = largest[h];
     rows.sum[h] *= factor[h];
   }
 #pragma unroll
   for (int i = 0; i < kKeys / 2; ++i) {
-    s[i] = exp2_approximate(fmaf(s[i], scale, -shift[half(i)]));
+    s[i] = ptx::exp2_approx(fmaf(s[i], scale, -shift[half(i)]));
     rows.sum[half(i)] += s[i];
   }
 #pragma unroll
@@ -251,8 +246,8 @@ __device__ void merge(Rows& rows, std::byte* rings) {
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const float largest = fmaxf(rows.largest[h], other_largest[h]);
-    here[h] = exp2_approximate(rows.largest[h] - largest);
-    there[h] = exp2_approximate(other_largest[h] - largest);
+    here[h] = ptx::exp2_approx(rows.largest[h] - largest);
+    there[h] = ptx::exp2_approx(other_largest[h] - largest);
     const float sum = rows.sum[h] * here[h] + other_sum[h] * there[h];
     here[h] /= sum;
     there[h] /= sum;

@@ -28,8 +28,8 @@ void resize_with_pad_cpu(const ResizeWithPadParams&);
 void resize_with_pad_cuda(const ResizeWithPadParams&, CUstream_st*);
 
 /// The same for several views whose params lie in device memory, so that frames of other extents
-/// need no other launch; `size` and `filter` are those of every view.
+/// need no other launch; `size` is that of every view.
 void resize_views_cuda(const ResizeWithPadParams* views_on_device, int views, int size,
-                       ResizeFilter, CUstream_st*);
+                       CUstream_st*);
 
 }  // namespace saccade::ops::detail

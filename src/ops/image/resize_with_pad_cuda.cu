@@ -261,7 +261,7 @@ void resize_with_pad_cuda(const ResizeWithPadParams& p, cudaStream_t stream) {
 }
 
 void resize_views_cuda(const ResizeWithPadParams* views_on_device, int views, int size,
-                       ResizeFilter, cudaStream_t stream) {
+                       cudaStream_t stream) {
   cuda::launch(resize_kernel<Views>, config_for(views, size), stream, {views_on_device});
 }
 
