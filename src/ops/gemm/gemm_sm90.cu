@@ -64,6 +64,13 @@ CUtensorMap weight_map(const TiledGemm& p, Product product, const GemmTile& tile
   return cuda::make_tensor_map(g.weight, g.weight_type, axes);
 }
 
+Form form_of(Product product, const GemmParams& g) {
+  if (product == Product::kQkv || g.n % 8 != 0 || g.gate) return Form::kAny;
+  if (g.out_type == g.x_type && !g.residual && !g.scaled && !g.squares) return Form::kNarrow;
+  const bool adds = product == Product::kLinear && g.residual && g.out_type == DType::kF32;
+  return adds && (!g.scaled || g.scaled_type == g.x_type) ? Form::kResidual : Form::kAny;
+}
+
 void launch(Product product, const TiledGemm& p, const TileChoice& choice, CUstream_st* stream) {
   if (product == Product::kGeglu) return launch_geglu_bf16(p, choice, stream);
   if (product == Product::kQkv) return launch_qkv_bf16(p, choice, stream);
@@ -80,6 +87,7 @@ void run(Product product, const GemmParams& gemm, const RopeParams& rope, const 
   p.column_tiles = choice.column_tiles;
   p.units = choice.units;
   p.first_column = product == Product::kQkv ? first_column_of(rope) : 0;
+  p.form = form_of(product, gemm);
   p.vectors = gemm.n % 8 == 0;
   p.x_map = x_map(gemm, choice.tile);
   p.weight_map = weight_map(p, product, choice.tile);

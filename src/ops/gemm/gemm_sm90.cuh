@@ -11,6 +11,13 @@
 // What the files of gemm_sm90 share.
 namespace saccade::ops::detail {
 
+/// What becomes of a product that is no kQkv.
+enum class Form : std::uint8_t {
+  kAny,
+  kNarrow,   // the activated product alone, in the type of x; n a multiple of 8
+  kResidual  // added to f32 rows, with or without outputs for a next norm; n a multiple of 8
+};
+
 struct TiledGemm {
   CUtensorMap x_map;
   CUtensorMap weight_map;  // see weight_map() for the order of a tile's columns
@@ -20,7 +27,8 @@ struct TiledGemm {
   int column_tiles;
   int units;
   int first_column;  // kQkv without queries begins at the keys
-  bool vectors;      // rows of out and scaled are 16-byte aligned
+  Form form;
+  bool vectors;  // rows of out and scaled are 16-byte aligned
 };
 
 constexpr int kBlock = 64;  // elements of k in a stage: a row of swizzled memory
@@ -34,6 +42,11 @@ constexpr int kGroupThreads = 128;
 constexpr int x_box_rows(const GemmTile& tile) {
   return tile.pair == Pair::kShareX && tile.row_groups % 2 == 1 ? kGroupRows / 2 : kGroupRows;
 }
+
+/// Columns of out in a tile.
+template <Product kProduct, GemmTile kTile>
+inline constexpr int kOutColumns =
+    kProduct == Product::kGeglu ? kTile.columns / 2 : kTile.columns;
 
 /// Tiles whose sums leave a thread enough registers have a producer of one warp. Another kernel's
 /// CTA then fits beside theirs, such as a norm's.

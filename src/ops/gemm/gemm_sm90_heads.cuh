@@ -10,57 +10,90 @@ struct Turn {
   float2 sine;
 };
 
+/// A chunk of kHeadColumns of the product.
+struct HeadChunk {
+  int head;
+  int dim;  // its first, in the first half of the head
+
+  /// The chunk that begins at `column`.
+  __device__ static HeadChunk at(const RopeParams& p, int column) {
+    return {column / p.head_dim, column % p.head_dim / 2};
+  }
+
+  /// Divides nothing, which a thread would wait for.
+  __device__ HeadChunk after(const RopeParams& p, int columns) const {
+    const int next = dim + columns / 2;
+    return 2 * next < p.head_dim ? HeadChunk{head, next} : HeadChunk{head + 1, 0};
+  }
+};
+
 /// Where a row of a head is stored.
 struct HeadRow {
   void* data;
   std::int64_t at;
-  bool rotates;
 };
 
 __device__ inline HeadRow head_row(const RopeParams& p, int head, int row, int position) {
   const std::int64_t first_kv = std::int64_t(position) * p.kv_heads;
-  if (head < p.heads) return {p.q, (std::int64_t(row) * p.heads + head) * p.head_dim, true};
+  if (head < p.heads) return {p.q, (std::int64_t(row) * p.heads + head) * p.head_dim};
   head -= p.heads;
-  if (head < p.kv_heads) return {p.k, (first_kv + head) * p.head_dim, true};
-  return {p.v, (first_kv + head - p.kv_heads) * p.head_dim, false};
+  if (head < p.kv_heads) return {p.k, (first_kv + head) * p.head_dim};
+  return {p.v, (first_kv + head - p.kv_heads) * p.head_dim};
 }
 
-/// `column` is the product's first of the tile, which is a whole number of kHeadColumns.
+/// The cosines and sines of one of a thread's rows, for a chunk: those of the first arrive during
+/// the product.
+struct Turns {
+  Turn turn[kChunk];
+
+  __device__ void load(const RopeParams& p, const HeadChunk& chunk, int position) {
+    const float* table =
+        p.table + std::int64_t(position) * p.head_dim + chunk.dim + 2 * quad_lane();
+#pragma unroll
+    for (int j = 0; j < kChunk; ++j) {
+      turn[j] = {{1, 1}, {0, 0}};
+      if (chunk.head >= p.heads + p.kv_heads) continue;
+      turn[j].cosine = __ldg(reinterpret_cast<const float2*>(table + 8 * j));
+      turn[j].sine = __ldg(reinterpret_cast<const float2*>(table + p.head_dim / 2 + 8 * j));
+    }
+  }
+};
+
+/// `column` is the product's first of the tile.
 template <GemmTile kTile>
 __device__ inline void finish_heads(const TiledGemm& tiled, const float (&sums)[kTile.columns / 2],
-                                    const ThreadRows<kThreadRows<kTile>>& rows,
+                                    const ThreadRow (&rows)[kThreadRows<kTile>],
+                                    Turns (&turns)[kThreadRows<kTile>],
                                     const ColumnVectors& vectors, int column) {
+  constexpr int kRows = kThreadRows<kTile>;
   const RopeParams& p = tiled.rope;
-  const int half = p.head_dim / 2;
+  HeadChunk chunk = HeadChunk::at(p, column);
+#pragma unroll 1
+  for (int index = 0; index < kTile.columns / kHeadColumns; ++index) {
+    if (chunk.head >= p.heads + 2 * p.kv_heads) break;
+    const HeadChunk next = chunk.after(p, kHeadColumns);
+    const float* bias = vectors.bias + kHeadColumns * index;
 #pragma unroll
-  for (int first = 0; first < kTile.columns; first += kHeadColumns) {
-    const int head = (column + first) / p.head_dim;
-    const int dim = (column + first) % p.head_dim / 2;  // of the chunk in the first half
-    if (head >= p.heads + 2 * p.kv_heads) break;
-#pragma unroll
-    for (int i = 0; i < kThreadRows<kTile>; ++i) {
-      const HeadRow to = head_row(p, head, rows.row[i], rows.position[i]);
-      const float* table = p.table + std::int64_t(rows.position[i]) * p.head_dim + dim;
+    for (int i = 0; i < kRows; ++i) {
+      const auto [row, factor, position] = rows[i];
+      float2 part[2 * kChunk];
       float2 low[kChunk], high[kChunk];
+      pick<2 * kChunk>(sums, index, i, part);
 #pragma unroll
       for (int j = 0; j < kChunk; ++j) {
-        const int pair = 8 * j + 2 * quad_lane();
-        Turn turn{{1, 1}, {0, 0}};
-        if (to.rotates) {
-          turn.cosine = __ldg(reinterpret_cast<const float2*>(table + pair));
-          turn.sine = __ldg(reinterpret_cast<const float2*>(table + half + pair));
-        }
-        const int eight = first / 8 + 2 * j;
-        const float2 a = linear(sums, eight, i, rows.factor[i], vectors);
-        const float2 b = linear(sums, eight + 1, i, rows.factor[i], vectors);
-        low[j] = {a.x * turn.cosine.x - b.x * turn.sine.x, a.y * turn.cosine.y - b.y * turn.sine.y};
-        high[j] = {b.x * turn.cosine.x + a.x * turn.sine.x,
-                   b.y * turn.cosine.y + a.y * turn.sine.y};
+        const auto& [cosine, sine] = turns[i].turn[j];
+        const float2 a = linear(part[2 * j], factor, bias, 2 * j);
+        const float2 b = linear(part[2 * j + 1], factor, bias, 2 * j + 1);
+        low[j] = {a.x * cosine.x - b.x * sine.x, a.y * cosine.y - b.y * sine.y};
+        high[j] = {b.x * cosine.x + a.x * sine.x, b.y * cosine.y + a.y * sine.y};
       }
-      const int limit = rows.row[i] < tiled.gemm.m ? kHeadColumns / 2 : 0;
-      store_chunk(to.data, p.dtype, {to.at + dim, limit, kChunk}, true, low);
-      store_chunk(to.data, p.dtype, {to.at + dim + half, limit, kChunk}, true, high);
+      turns[i].load(p, next, position);
+      const HeadRow to = head_row(p, chunk.head, row, position);
+      const RowChunk at{to.at + chunk.dim, row < tiled.gemm.m ? kHeadColumns / 2 : 0};
+      store_chunk(to.data, p.dtype, at, true, low);
+      store_chunk(to.data, p.dtype, {at.at + p.head_dim / 2, at.limit}, true, high);
     }
+    chunk = next;
   }
 }
 

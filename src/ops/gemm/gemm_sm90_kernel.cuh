@@ -7,7 +7,7 @@
 #include "cuda/ptx/memory.cuh"
 #include "cuda/ptx/wgmma.cuh"
 #include "ops/gemm/gemm_sm90_heads.cuh"
-#include "ops/gemm/gemm_sm90_whole.cuh"
+#include "ops/gemm/gemm_sm90_forms.cuh"
 
 // x weight^T on TMA and WGMMA. A CTA is row_groups consumer warpgroups of 64 rows each and a
 // producer, of which one thread works. Stages of 64 elements of k go round in a ring:
@@ -32,7 +32,6 @@ struct Ring {
 template <typename T, Product kProduct, GemmTile kTile>
 struct TiledKernel {
   using Memory = TileMemory<kTile>;
-  using Rows = ThreadRows<kThreadRows<kTile>>;
   using RingState = Ring<Memory::kStages>;
   static constexpr DType kType = std::is_same_v<T, __half> ? DType::kF16 : DType::kBf16;
   static constexpr bool kPaired = kTile.pair != Pair::kNone;
@@ -41,6 +40,7 @@ struct TiledKernel {
   static constexpr int kRows = kTile.rows();
   static constexpr int kCluster = kTile.cluster();
   static constexpr int kSums = kTile.columns / 2;  // of a thread
+  static constexpr int kRowsOfThread = kThreadRows<kTile>;
 
   const TiledGemm& p;
   std::uint8_t* shared;
@@ -88,20 +88,35 @@ struct TiledKernel {
 
   // --- the producer, one thread ---
 
-  __device__ void load_weight(int stage, int column, int block, std::uint64_t policy) const {
+  /// Where the rows of weight of a tile begin, in coordinates of the map.
+  struct WeightPlace {
+    int sixteenth;  // kLinear: the row
+    int head;       // kQkv only
+  };
+
+  __device__ WeightPlace weight_place(const Place& place) const {
+    const int column = column_of(place.column_tile);
+    if constexpr (kProduct == Product::kLinear) return {column, 0};
+    if constexpr (kProduct == Product::kGeglu) return {column / 16, 0};
+    return {column % p.rope.head_dim / 16, column / p.rope.head_dim};
+  }
+
+  __device__ void load_weight(int stage, WeightPlace from, int block, std::uint64_t policy) const {
     const std::uint32_t to = stage_at(stage) + Memory::kXBytes;
     const int k = block * kBlock;
     if constexpr (kProduct == Product::kLinear) {
-      ptx::tensor_load(to, &p.weight_map, k, column, full(stage), policy);
+      ptx::tensor_load(to, &p.weight_map, k, from.sixteenth, full(stage), policy);
     } else if constexpr (kProduct == Product::kGeglu) {
-      ptx::tensor_load(to, &p.weight_map, k, 0, 0, column / 16, full(stage), policy);
+      ptx::tensor_load(to, &p.weight_map, k, 0, 0, from.sixteenth, full(stage), policy);
     } else {
 #pragma unroll
       for (int i = 0; i < kTile.columns; i += kHeadColumns) {
-        const int head = (column + i) / p.rope.head_dim;
-        const int sixteenth = (column + i) % p.rope.head_dim / 16;
-        ptx::tensor_load(to + i * kBlockRowBytes, &p.weight_map, k, 0, 0, sixteenth, head,
+        ptx::tensor_load(to + i * kBlockRowBytes, &p.weight_map, k, 0, 0, from.sixteenth, from.head,
                          full(stage), policy);
+        from.sixteenth += kHeadColumns / 16;
+        if (16 * from.sixteenth < p.rope.head_dim) continue;
+        from.sixteenth = 0;
+        ++from.head;
       }
     }
   }
@@ -142,7 +157,7 @@ struct TiledKernel {
     const Place place = place_of(first_unit());
     for (int stage = 0; stage < count; ++stage) {
       ptx::mbarrier_expect(full(stage), stage_bytes(place.row));
-      load_weight(stage, column_of(place.column_tile), first_block() + stage, policy);
+      load_weight(stage, weight_place(place), first_block() + stage, policy);
     }
     return count;
   }
@@ -151,11 +166,12 @@ struct TiledKernel {
     RingState ring;
     for (int unit = first_unit(); unit < p.units; unit += unit_step()) {
       const Place place = place_of(unit);
+      const WeightPlace weight = weight_place(place);
       for (int block = first_block(); block < first_block() + block_count(); ++block) {
         if (--early < 0) {
           ptx::mbarrier_wait(empty(ring.stage), ring.parity ^ 1);
           ptx::mbarrier_expect(full(ring.stage), stage_bytes(place.row));
-          load_weight(ring.stage, column_of(place.column_tile), block, policy);
+          load_weight(ring.stage, weight, block, policy);
         }
         load_x(ring.stage, place.row, block);
         ring.advance();
@@ -234,7 +250,18 @@ struct TiledKernel {
     int previous = ring.stage;
     ring.advance();
     load_vectors<kProduct, kTile>(p, vectors, column, 1 + group);
-    const Rows rows = load_rows<kProduct, kTile>(p, row, rank);
+    ThreadRow rows[kRowsOfThread];
+    load_rows<kProduct, kTile>(p, row, rank, rows);
+    Residual<kTile> residual[kRowsOfThread];
+    Turns turns[kRowsOfThread];
+#pragma unroll
+    for (int i = 0; i < kRowsOfThread; ++i) {
+      if constexpr (kProduct == Product::kQkv) {
+        turns[i].load(p.rope, HeadChunk::at(p.rope, column), rows[i].position);
+      } else if constexpr (kProduct == Product::kLinear) {
+        residual[i].load_early(p, rows[i].row, column);
+      }
+    }
     for (int block = 1; block < block_count(); ++block) {
       ptx::mbarrier_wait(full(ring.stage), ring.parity);
       multiply(sums, group, ring.stage, true);
@@ -248,9 +275,9 @@ struct TiledKernel {
     ptx::pin_registers(sums);
     if constexpr (kSplits) exchange(sums, group);
     if constexpr (kProduct == Product::kQkv) {
-      finish_heads<kTile>(p, sums, rows, vectors, column);
+      finish_heads<kTile>(p, sums, rows, turns, vectors, column);
     } else if (place.column_tile < p.column_tiles) {
-      finish<kProduct, kTile, kType>(p, sums, rows, vectors, place.column_tile);
+      finish<kProduct, kTile, kType>(p, sums, rows, residual, vectors, place.column_tile);
     }
   }
 

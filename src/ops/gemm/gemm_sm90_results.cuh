@@ -7,6 +7,9 @@
 
 // From the sums in a warpgroup's registers to results in memory.
 //
+// The loops over a tile's columns are not unrolled, although sums are registers: what runs once is
+// fetched instruction by instruction from L2, or from memory where activations have taken L2.
+//
 // A thread holds, for each eight columns of the tile, two neighbours in each of two rows (see
 // cuda/ptx/wgmma.cuh). The four lanes of a quad share their rows. With split k, a thread finishes
 // one of its rows and its twin in the other CTA the other.
@@ -19,12 +22,11 @@ constexpr int kChunk = 4;  // eights of columns that are stored together: 16 byt
 template <GemmTile kTile>
 constexpr int kThreadRows = kTile.pair == Pair::kSplitK ? 1 : 2;
 
-/// The rows of a thread.
-template <int kRows>
-struct ThreadRows {
-  int row[kRows];
-  float factor[kRows];
-  int position[kRows];  // kQkv
+/// One row of a thread.
+struct ThreadRow {
+  int row;
+  float factor;
+  int position;  // kQkv
 };
 
 /// What the columns of a tile are combined with, in shared memory: neutral where not given.
@@ -78,15 +80,14 @@ __device__ inline void load_vectors(const TiledGemm& p, const ColumnVectors& to,
 
 /// What a thread must know of its rows; `row` is the warpgroup's first. After wait_for_previous().
 template <Product kProduct, GemmTile kTile>
-__device__ inline ThreadRows<kThreadRows<kTile>> load_rows(const TiledGemm& p, int row, int rank) {
-  ThreadRows<kThreadRows<kTile>> rows;
+__device__ inline void load_rows(const TiledGemm& p, int row, int rank,
+                                 ThreadRow (&rows)[kThreadRows<kTile>]) {
 #pragma unroll
   for (int i = 0; i < kThreadRows<kTile>; ++i) {
     const int lower = kThreadRows<kTile> == 1 ? rank : i;
     const int r =
         row + int(threadIdx.x) % kGroupThreads / 32 * 16 + int(threadIdx.x) % 32 / 4 + 8 * lower;
-    rows.row[i] = r;
-    rows.factor[i] = 1;
+    rows[i] = {r, 1, 0};
     if (p.gemm.norm_squares) {
       float sum = 0;
       const float* parts = p.gemm.norm_squares + std::int64_t(r) * p.gemm.norm_parts;
@@ -94,12 +95,11 @@ __device__ inline ThreadRows<kThreadRows<kTile>> load_rows(const TiledGemm& p, i
       for (int part = quad_lane(); r < p.gemm.m && part < p.gemm.norm_parts; part += 4) {
         sum += parts[part];
       }
-      rows.factor[i] = rsqrtf(quad_sum(sum) / float(p.gemm.k) + p.gemm.norm_eps);
+      const float mean = __fdividef(quad_sum(sum), float(p.gemm.k));
+      rows[i].factor = rsqrtf(mean + p.gemm.norm_eps);
     }
-    rows.position[i] = 0;
-    if (kProduct == Product::kQkv && r < p.gemm.m) rows.position[i] = p.rope.positions[r];
+    if (kProduct == Product::kQkv && r < p.gemm.m) rows[i].position = p.rope.positions[r];
   }
-  return rows;
 }
 
 /// Lane q of a quad gives word q of four fours of words, and gets the four words of the q-th.
@@ -118,85 +118,93 @@ __device__ inline void transpose_in_quad(std::uint32_t (&words)[4]) {
   }
 }
 
-/// Eights of columns of one row: those from element `at` on, of which `limit` columns exist. The
-/// same eights in every lane of a warp; rows and limits differ from quad to quad.
+/// The sums of part `index` of a tile's columns for row i of the thread: two of each of kEights
+/// eights, zeros beyond the tile. The compiler must not learn that the conditions exclude each
+/// other: it would index memory instead of registers.
+template <int kEights, int kFirst = 0, int kSums>
+__device__ inline void pick(const float (&sums)[kSums], int index, int i,
+                            float2 (&part)[kEights]) {
+  if (4 * kEights * ptx::opaque(index) == kFirst) {
+#pragma unroll
+    for (int j = 0; j < kEights; ++j) {
+      const int at = kFirst + 4 * j + 2 * i;
+      part[j] = at < kSums ? float2{sums[at % kSums], sums[(at + 1) % kSums]} : float2{0, 0};
+    }
+  }
+  if constexpr (kFirst + 4 * kEights < kSums) {
+    pick<kEights, kFirst + 4 * kEights>(sums, index, i, part);
+  }
+}
+
+/// Four eights of columns of one row: those from element `at` on, of which `limit` columns exist.
+/// Rows and limits differ from quad to quad.
 struct RowChunk {
   std::int64_t at;
   int limit;
-  int eights;
 };
+
+/// Chunk `index` of a row, in a tile of kColumns that begins at `column` of out.
+template <int kColumns>
+__device__ inline RowChunk chunk_of(const GemmParams& p, int row, int column, int index) {
+  const int first = 8 * kChunk * index;
+  const int limit = min(p.n - column, kColumns) - first;
+  return {std::int64_t(row) * p.n + column + first, row < p.m ? limit : 0};
+}
 
 /// Whether this lane's pair in eight i exists.
 __device__ inline bool has_pair(const RowChunk& chunk, int i) {
-  return i < chunk.eights && 8 * i + 2 * quad_lane() < chunk.limit;
+  return 8 * i + 2 * quad_lane() < chunk.limit;
 }
 
-/// With the intrinsic, for the compiler takes a plain store of a vector apart.
-__device__ inline void store_chunk(void* data, DType dtype, const RowChunk& to, bool vectors,
-                                   const float2 (&values)[kChunk]) {
-  const int lane = quad_lane();
-  if (dtype == DType::kF32) {
-    float* first = static_cast<float*>(data) + to.at + 2 * lane;
-#pragma unroll
-    for (int i = 0; i < kChunk; ++i) {
-      if (has_pair(to, i)) __stcg(reinterpret_cast<float2*>(first + 8 * i), values[i]);
-    }
-    return;
-  }
+/// Sixteen bytes of the row from each lane; rows begin at multiples of that, limits at eights. With
+/// the intrinsic, for the compiler takes a plain store of a vector apart.
+__device__ inline void store_vectors(void* data, DType dtype, const RowChunk& to,
+                                     const float2 (&values)[kChunk]) {
   std::uint32_t words[kChunk];
 #pragma unroll
   for (int i = 0; i < kChunk; ++i) words[i] = packed_pair(dtype, values[i].x, values[i].y);
-  std::uint16_t* first = static_cast<std::uint16_t*>(data) + to.at;
-  if (vectors && to.eights == kChunk) {
-    transpose_in_quad(words);
-    if (8 * lane < to.limit) {
-      __stcg(reinterpret_cast<uint4*>(first + 8 * lane),
-             make_uint4(words[0], words[1], words[2], words[3]));
-    }
-    return;
+  transpose_in_quad(words);
+  auto* first = static_cast<std::uint16_t*>(data) + to.at + 8 * quad_lane();
+  if (8 * quad_lane() < to.limit) {
+    __stcg(reinterpret_cast<uint4*>(first), make_uint4(words[0], words[1], words[2], words[3]));
   }
+}
+
+__device__ inline void store_chunk(void* data, DType dtype, const RowChunk& to, bool vectors,
+                                   const float2 (&values)[kChunk]) {
+  if (vectors && dtype != DType::kF32) return store_vectors(data, dtype, to, values);
 #pragma unroll
   for (int i = 0; i < kChunk; ++i) {
-    if (has_pair(to, i)) *reinterpret_cast<std::uint32_t*>(first + 8 * i + 2 * lane) = words[i];
+    const std::int64_t at = to.at + 8 * i + 2 * quad_lane();
+    if (!has_pair(to, i)) continue;
+    if (dtype == DType::kF32) {
+      *reinterpret_cast<float2*>(static_cast<float*>(data) + at) = values[i];
+    } else {
+      *reinterpret_cast<std::uint32_t*>(static_cast<std::uint16_t*>(data) + at) =
+          packed_pair(dtype, values[i].x, values[i].y);
+    }
   }
 }
 
 /// Zeros where nothing is given.
 __device__ inline void load_chunk(const void* data, DType dtype, const RowChunk& from,
                                   float2 (&values)[kChunk]) {
-  const std::int64_t first = from.at + 2 * quad_lane();
-#pragma unroll
-  for (float2& value : values) value = {0, 0};
-  if (!data) return;
-  if (dtype == DType::kF32) {
-#pragma unroll
-    for (int i = 0; i < kChunk; ++i) {
-      if (has_pair(from, i)) values[i] = load_pair(data, DType::kF32, first + 8 * i);
-    }
-    return;
-  }
-  std::uint32_t words[kChunk] = {};
 #pragma unroll
   for (int i = 0; i < kChunk; ++i) {
-    if (!has_pair(from, i)) continue;
-    words[i] = *reinterpret_cast<const std::uint32_t*>(static_cast<const std::uint16_t*>(data) +
-                                                       first + 8 * i);
+    values[i] = {0, 0};
+    if (!data || !has_pair(from, i)) continue;
+    values[i] = load_pair(data, dtype, from.at + 8 * i + 2 * quad_lane());
   }
-#pragma unroll
-  for (int i = 0; i < kChunk; ++i) values[i] = load_pair(&words[i], dtype, 0);
 }
 
 __device__ inline float2 pair_at(const float* values, int i) {
   return *reinterpret_cast<const float2*>(values + i);
 }
 
-/// factor * sum + bias, for a pair of columns of the product.
-template <int kSums>
-__device__ inline float2 linear(const float (&sums)[kSums], int eight, int i, float factor,
-                                const ColumnVectors& vectors) {
-  const float2 bias = pair_at(vectors.bias, 8 * eight + 2 * quad_lane());
-  return {fmaf(sums[4 * eight + 2 * i], factor, bias.x),
-          fmaf(sums[4 * eight + 2 * i + 1], factor, bias.y)};
+/// factor * sum + bias, for this lane's pair in an eight of columns of the product.
+__device__ inline float2 linear(float2 sum, float factor, const float* bias, int eight) {
+  const float2 added = pair_at(bias, 8 * eight + 2 * quad_lane());
+  return {fmaf(sum.x, factor, added.x), fmaf(sum.y, factor, added.y)};
 }
 
 /// gelu and silu are x / (1 + 2^((linear + cubic x^2) x)).
@@ -220,22 +228,27 @@ __device__ inline float2 bent(const Bend& bend, float2 x) {
   return {bent(bend, x.x), bent(bend, x.y)};
 }
 
-/// Row i of the thread, `eights` of out's columns from `first` on: the activated product.
-template <Product kProduct, int kSums>
-__device__ inline void activated_chunk(const GemmParams& p, const float (&sums)[kSums], int first,
-                                       int eights, int i, float factor,
-                                       const ColumnVectors& vectors, float2 (&values)[kChunk]) {
+/// Of the product for a chunk of out.
+template <Product kProduct>
+inline constexpr int kPartEights = kProduct == Product::kGeglu ? 2 * kChunk : kChunk;
+
+template <Product kProduct, GemmTile kTile>
+inline constexpr int kChunks = (kOutColumns<kProduct, kTile> + 8 * kChunk - 1) / (8 * kChunk);
+
+/// A step's chunk of out: the activated product. `bias` begins at the chunk.
+template <Product kProduct>
+__device__ inline void activated_chunk(const GemmParams& p,
+                                       const float2 (&part)[kPartEights<kProduct>], float factor,
+                                       const float* bias, float2 (&values)[kChunk]) {
   const Bend bend = bend_of(kProduct == Product::kGeglu ? Activation::kGeglu : p.activation);
 #pragma unroll
   for (int j = 0; j < kChunk; ++j) {
-    values[j] = {0, 0};
-    if (j >= eights) continue;
     if constexpr (kProduct == Product::kGeglu) {
-      const float2 gate = bent(bend, linear(sums, 2 * (first + j), i, factor, vectors));
-      const float2 up = linear(sums, 2 * (first + j) + 1, i, factor, vectors);
+      const float2 gate = bent(bend, linear(part[2 * j], factor, bias, 2 * j));
+      const float2 up = linear(part[2 * j + 1], factor, bias, 2 * j + 1);
       values[j] = {gate.x * up.x, gate.y * up.y};
     } else {
-      values[j] = linear(sums, first + j, i, factor, vectors);
+      values[j] = linear(part[j], factor, bias, j);
     }
   }
   if constexpr (kProduct == Product::kLinear) {
@@ -246,87 +259,73 @@ __device__ inline void activated_chunk(const GemmParams& p, const float (&sums)[
 }
 
 /// The sum of a row's squares in a tile is part `column_tile`; parts beyond the tiles are zero.
-__device__ inline void store_squares(const TiledGemm& p, int row, int column_tile, float sum) {
-  sum = quad_sum(sum);
-  if (row >= p.gemm.m) return;
-  float* parts = p.gemm.squares + std::int64_t(row) * p.gemm.squares_parts;
-  for (int part = column_tile + quad_lane() * p.column_tiles; part < p.gemm.squares_parts;
-       part += 4 * p.column_tiles) {
-    parts[part] = part == column_tile ? sum : 0.0f;
+template <int kRows>
+__device__ inline void store_squares(const TiledGemm& p, const ThreadRow (&rows)[kRows],
+                                     int column_tile, const float (&squares)[kRows]) {
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) {
+    const float sum = quad_sum(squares[i]);
+    const int row = rows[i].row;
+    if (row >= p.gemm.m) continue;
+    float* parts = p.gemm.squares + std::int64_t(row) * p.gemm.squares_parts;
+#pragma unroll 1
+    for (int part = column_tile + quad_lane() * p.column_tiles; part < p.gemm.squares_parts;
+         part += 4 * p.column_tiles) {
+      parts[part] = part == column_tile ? sum : 0.0f;
+    }
   }
 }
 
 /// Finishes what activated_chunk() gives and stores it. Returns this thread's sum of squares.
-template <Product kProduct, int kSums>
-__device__ inline float finish_chunk(const TiledGemm& tiled, const float (&sums)[kSums], int first,
-                                     const RowChunk& chunk, int i, float factor,
-                                     const ColumnVectors& vectors,
-                                     const float2 (&residual)[kChunk]) {
+__device__ inline float finish_chunk(const TiledGemm& tiled, const RowChunk& chunk, int column,
+                                     const ColumnVectors& vectors, float2 (&values)[kChunk]) {
   const GemmParams& p = tiled.gemm;
-  float2 values[kChunk];
+  float2 residual[kChunk];
   float squares = 0;
-  activated_chunk<kProduct>(p, sums, first, chunk.eights, i, factor, vectors, values);
+  load_chunk(p.residual, p.out_type, chunk, residual);
 #pragma unroll
-  for (int j = 0; j < chunk.eights; ++j) {
-    const float2 gate = pair_at(vectors.gate, 8 * (first + j) + 2 * quad_lane());
+  for (int j = 0; j < kChunk; ++j) {
+    const float2 gate = pair_at(vectors.gate, column + 8 * j + 2 * quad_lane());
     values[j] = {fmaf(values[j].x, gate.x, residual[j].x),
                  fmaf(values[j].y, gate.y, residual[j].y)};
-    squares += values[j].x * values[j].x + values[j].y * values[j].y;
+    if (has_pair(chunk, j)) squares += values[j].x * values[j].x + values[j].y * values[j].y;
   }
   store_chunk(p.out, p.out_type, chunk, tiled.vectors, values);
   if (!p.scaled) return squares;
 #pragma unroll
-  for (int j = 0; j < chunk.eights; ++j) {
-    const float2 scale = pair_at(vectors.scale, 8 * (first + j) + 2 * quad_lane());
+  for (int j = 0; j < kChunk; ++j) {
+    const float2 scale = pair_at(vectors.scale, column + 8 * j + 2 * quad_lane());
     values[j] = {values[j].x * scale.x, values[j].y * scale.y};
   }
   store_chunk(p.scaled, p.scaled_type, chunk, tiled.vectors, values);
   return squares;
 }
 
-/// kLinear and kGeglu, any operands and any part of a tile.
+/// kLinear and kGeglu, any operands and any part of a tile. out may be the residual: each element is
+/// read and then written by the same thread.
 template <Product kProduct, GemmTile kTile>
 __device__ inline void finish_any(const TiledGemm& tiled, const float (&sums)[kTile.columns / 2],
-                                  const ThreadRows<kThreadRows<kTile>>& rows,
+                                  const ThreadRow (&rows)[kThreadRows<kTile>],
                                   const ColumnVectors& vectors, int column_tile) {
   constexpr int kRows = kThreadRows<kTile>;
-  constexpr int kColumns = kProduct == Product::kGeglu ? kTile.columns / 2 : kTile.columns;
-  constexpr int kEights = kColumns / 8;
+  constexpr int kColumns = kOutColumns<kProduct, kTile>;
+  constexpr int kEights = kPartEights<kProduct>;
   const GemmParams& p = tiled.gemm;
-  const int column = column_tile * kColumns;
-  const auto chunk_at = [&](int i, int first) {
-    const int limit = rows.row[i] < p.m ? p.n - column - 8 * first : 0;
-    return RowChunk{std::int64_t(rows.row[i]) * p.n + column + 8 * first, limit,
-                    min(kChunk, kEights - first)};
-  };
-  // Residuals are fetched a chunk ahead of the stores: out may be the residual, but each element
-  // is read and written by one quad. A gated product has none in practice, and no registers left.
-  constexpr bool kAhead = kProduct == Product::kLinear;
-  float2 residual[kRows][kChunk];
   float squares[kRows] = {};
-#pragma unroll
-  for (int i = 0; kAhead && i < kRows; ++i) {
-    load_chunk(p.residual, p.out_type, chunk_at(i, 0), residual[i]);
-  }
-#pragma unroll
-  for (int first = 0; first < kEights; first += kChunk) {
+#pragma unroll 1
+  for (int index = 0; index < kChunks<kProduct, kTile>; ++index) {
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      const RowChunk chunk = chunk_at(i, first);
-      float2 current[kChunk];
-      if constexpr (!kAhead) load_chunk(p.residual, p.out_type, chunk, residual[i]);
-#pragma unroll
-      for (int j = 0; j < kChunk; ++j) current[j] = residual[i][j];
-      if (kAhead && first + kChunk < kEights) {
-        load_chunk(p.residual, p.out_type, chunk_at(i, first + kChunk), residual[i]);
-      }
-      squares[i] +=
-          finish_chunk<kProduct>(tiled, sums, first, chunk, i, rows.factor[i], vectors, current);
+      float2 part[kEights];
+      float2 values[kChunk];
+      pick<kEights>(sums, index, i, part);
+      activated_chunk<kProduct>(p, part, rows[i].factor, vectors.bias + 8 * kEights * index,
+                                values);
+      const auto chunk = chunk_of<kColumns>(p, rows[i].row, column_tile * kColumns, index);
+      squares[i] += finish_chunk(tiled, chunk, 8 * kChunk * index, vectors, values);
     }
   }
-  if (!p.squares) return;
-#pragma unroll
-  for (int i = 0; i < kRows; ++i) store_squares(tiled, rows.row[i], column_tile, squares[i]);
+  if (p.squares) store_squares(tiled, rows, column_tile, squares);
 }
 
 }  // namespace saccade::ops::detail

@@ -36,21 +36,15 @@ struct GemmTile {
 };
 
 // The compiled tiles. Each serves one of the products of a real policy, at some number of rows.
-// Three warpgroups and a producer start with 128 registers a thread, enough for 192 columns.
-inline constexpr GemmTile kLinearBf16Tiles[] = {
-    {1, 96, Pair::kShareX},  {2, 96, Pair::kShareX},  {2, 128, Pair::kShareX},
-    {2, 128, Pair::kNone},   {2, 160, Pair::kSplitK}, {2, 192, Pair::kSplitK},
-    {2, 256, Pair::kSplitK}, {3, 96, Pair::kSplitK},  {3, 128, Pair::kSplitK}};
-inline constexpr GemmTile kLinearF16Tiles[] = {{1, 64, Pair::kShareX},  {2, 64, Pair::kShareX},
-                                               {2, 96, Pair::kShareX},  {2, 160, Pair::kShareX},
-                                               {3, 144, Pair::kShareX}, {2, 128, Pair::kNone},
-                                               {2, 96, Pair::kSplitK},  {2, 128, Pair::kSplitK}};
-inline constexpr GemmTile kGegluBf16Tiles[] = {{2, 256, Pair::kShareX},
-                                               {2, 256, Pair::kNone},
-                                               {3, 176, Pair::kShareX},
-                                               {3, 192, Pair::kShareX}};
-inline constexpr GemmTile kQkvBf16Tiles[] = {{1, 128, Pair::kShareX},
-                                             {2, 128, Pair::kShareX},
+inline constexpr GemmTile kLinearBf16Tiles[] = {{2, 96, Pair::kShareX},  {2, 128, Pair::kShareX},
+                                                {2, 160, Pair::kSplitK}, {2, 256, Pair::kSplitK},
+                                                {3, 96, Pair::kSplitK},  {3, 128, Pair::kSplitK}};
+inline constexpr GemmTile kLinearF16Tiles[] = {
+    {2, 64, Pair::kShareX},  {2, 96, Pair::kShareX}, {2, 160, Pair::kShareX},
+    {3, 144, Pair::kShareX}, {2, 128, Pair::kNone},  {2, 96, Pair::kSplitK},
+    {2, 128, Pair::kSplitK}};
+inline constexpr GemmTile kGegluBf16Tiles[] = {{2, 256, Pair::kShareX}, {3, 192, Pair::kShareX}};
+inline constexpr GemmTile kQkvBf16Tiles[] = {{2, 128, Pair::kShareX},
                                              {2, 192, Pair::kShareX},
                                              {2, 256, Pair::kSplitK},
                                              {3, 128, Pair::kSplitK}};
