@@ -40,9 +40,10 @@ void upload_constant(const Stream& s, float value, Tensor out) {
                 [&](Tensor host) { std::fill_n(host.as<float>(), host.shape.size(), value); });
 }
 
-void upload_identity(const Stream& s, Tensor out) {
+void upload_unit(const Stream& s, Tensor out) {
   upload<float>(s, out, [&](Tensor host) {
-    for (int i = 0; i < host.shape[0]; ++i) host.as<float>()[i * (host.shape[0] + 1)] = 1;
+    const int ones = std::min(host.shape[0], host.shape[1]);
+    for (int i = 0; i < ones; ++i) host.as<float>()[i * (host.shape[1] + 1)] = 1;
   });
 }
 

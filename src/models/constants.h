@@ -21,7 +21,7 @@ void upload_time_embeddings(const Stream&, std::span<const float> times, TimePer
 void upload_rope_table(const Stream&, float base, Tensor out);
 
 void upload_constant(const Stream&, float value, Tensor out);  // f32
-void upload_identity(const Stream&, Tensor out);               // square, f32
-void upload_counting(const Stream&, Tensor out);               // i32: 0, 1, 2, ...
+void upload_unit(const Stream&, Tensor out);      // f32: ones where row and column are equal
+void upload_counting(const Stream&, Tensor out);  // i32: 0, 1, 2, ...
 
 }  // namespace saccade::models

@@ -97,6 +97,7 @@ void Pi::prepare(const Stream& s) {
   upload_rope_table(s, kRopeBase, a_.rope_table);
   upload_counting(s, a_.counting);
   upload_constant(s, -1.0f / float(steps()), a_.dt);
+  vision_.prepare(s);
   suffix_->prepare(s, plan_.times, plan_.periods);
   const NormTables tables = suffix_->norm_tables();
   prefix_.prepare(s, {});

@@ -47,7 +47,7 @@ class Pi0Suffix : public Suffix {
 
   void prepare(const Stream& s, std::span<const float> times, TimePeriods periods) override {
     const int width = dims_.expert.width;
-    upload_identity(s, identity_);
+    upload_unit(s, identity_);
     ops::gemm(s, identity_, action_weight_, {}, action_columns_);
     ops::gemm(s, mlp_action_weight_, action_columns_, {}, in_weight_);
     ops::gemm(s, action_bias_.reshaped({1, width}), mlp_action_weight_, {.bias = mlp_in_bias_},

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "models/constants.h"
 #include "models/names.h"
 #include "saccade/ops/attention.h"
 #include "saccade/ops/gemm.h"
@@ -60,12 +61,26 @@ void Siglip::declare(WeightList& list) {
 
 void Siglip::allocate(Arena& arena, int views, DType type) {
   const int rows = views * dims_.tokens();
-  a_.patches = arena.allocate({views, dims_.tokens(), 3 * dims_.patch * dims_.patch}, type);
+  const int patch = 3 * dims_.patch * dims_.patch;
+  const int columns = type == DType::kF32 ? patch : (patch + 7) / 8 * 8;
+  a_.patches = arena.allocate({views, dims_.tokens(), columns}, type);
+  if (columns > patch) {
+    a_.patch_weight = arena.allocate({dims_.width, columns}, type);
+    a_.unit = arena.allocate({columns, patch}, DType::kF32);
+  }
   a_.x = arena.allocate({rows, dims_.width}, DType::kF32);
   a_.y = arena.allocate({rows, dims_.width}, type);
   a_.qkv = arena.allocate({rows, 3 * dims_.width}, type);
   a_.attended = arena.allocate({rows, dims_.width}, type);
   a_.hidden = arena.allocate({rows, dims_.mlp}, type);
+}
+
+void Siglip::prepare(const Stream& s) {
+  const Tensor& weight = weights_.patch_weight;
+  weights_.patch_weight = weight.reshaped({dims_.width, int(weight.shape.size() / dims_.width)});
+  if (!a_.patch_weight) return;
+  upload_unit(s, a_.unit);
+  ops::gemm(s, weights_.patch_weight, a_.unit, {}, a_.patch_weight);
 }
 
 void Siglip::run(const Stream& s, Tensor pixels, Tensor out, const ops::NormOutputs& next) const {
@@ -80,7 +95,8 @@ void Siglip::run(const Stream& s, Tensor pixels, Tensor out, const ops::NormOutp
   const float scale = 1 / std::sqrt(float(dims_.head_dim()));
   using ops::Activation;
 
-  ops::patch_embedding(s, pixels, weights_.patch_weight, weights_.patch_bias, weights_.position,
+  const Tensor& patch_weight = a_.patch_weight ? a_.patch_weight : weights_.patch_weight;
+  ops::patch_embedding(s, pixels, patch_weight, weights_.patch_bias, weights_.position,
                        a_.patches.rows(0, views), x.reshaped({views, tokens, dims_.width}));
   for (const Layer& l : weights_.layers) {
     ops::layer_norm(s, x, l.norm1_weight, l.norm1_bias, kEps, y);

@@ -21,6 +21,9 @@ class Siglip {
   /// Takes every buffer for up to `views` frames from the arena.
   void allocate(Arena&, int views, DType activations);
 
+  /// Once the weights are loaded.
+  void prepare(const Stream&);
+
   /// out = projector(post_layernorm(encoder(pixels)))
   ///
   ///   pixels  [views, 3, image_size, image_size]  f32 in [-1, 1]
@@ -43,13 +46,15 @@ class Siglip {
     Tensor post_norm_weight, post_norm_bias;
     Tensor projector_weight, projector_bias;
   };
-  struct Activations {  // rows = views * tokens
-    Tensor patches;     // [views, tokens, 3 patch patch]
-    Tensor x;           // [rows, width]  residual stream, f32
-    Tensor y;           // [rows, width]  normed
-    Tensor qkv;         // [rows, 3 width]
-    Tensor attended;    // [rows, width]
-    Tensor hidden;      // [rows, mlp]
+  struct Activations {    // rows = views * tokens
+    Tensor patches;       // [views, tokens, 3 patch patch], in 16 bits with zeros up to eights
+    Tensor patch_weight;  // the weight as wide as patches, where that is wider
+    Tensor unit;          // [columns of patches, 3 patch patch], which widens it
+    Tensor x;             // [rows, width]  residual stream, f32
+    Tensor y;             // [rows, width]  normed
+    Tensor qkv;           // [rows, 3 width]
+    Tensor attended;      // [rows, width]
+    Tensor hidden;        // [rows, mlp]
   };
 
   SiglipDims dims_;

@@ -110,10 +110,8 @@ ProfileReport profile(const ProfileOptions& options) {
   report.prompt_tokens = tokens;
   const cuda::Graph lead_in = runner.record(Part::kVision, views, tokens);
   ReplayTimer timer(bench.policy(), lead_in, std::max(options.replays, kGraphReplays));
-  const auto median_us = [&](const cuda::Graph& graph, int replays) {
-    return 1e3 * spread_of(timer.run(graph, tokens, replays).ms).p50;
-  };
-  report.graph_us = median_us(runner.record(Part::kAll, views, tokens), kGraphReplays);
+  const cuda::Graph whole = runner.record(Part::kAll, views, tokens);
+  report.graph_us = 1e3 * spread_of(timer.run(whole, tokens, kGraphReplays).ms).p50;
 
   // Each part in a graph of its own: behind milliseconds of others, an op's few microseconds would
   // drown in what those vary by.
@@ -127,7 +125,9 @@ ProfileReport profile(const ProfileOptions& options) {
       const Progress& progress = options.of.load.progress;
       const std::string what = std::string("profiling ") + trace.sections[0].name;
       if (progress) progress(what, std::uint64_t(ops), std::uint64_t(trace.size()));
-      return median_us(runner.record(part, views, tokens, &beginning), options.replays);
+      const cuda::Graph graph = runner.record(part, views, tokens, &beginning);
+      const double pause_ms = report.graph_us / 1e3;
+      return 1e3 * spread_of(timer.run_apart(graph, tokens, options.replays, pause_ms).ms).p50;
     });
     for (int op = 0; op < trace.size(); ++op) {
       const auto at = std::size_t(op);

@@ -33,12 +33,20 @@ class ReplayTimer {
     bool finite = true;
   };
 
-  /// Replays a graph `count` times. `while_running` is called when all are enqueued.
+  /// Replays a graph `count` times, one behind the other. `while_running` is called when all are
+  /// enqueued.
   Result run(const cuda::Graph&, int tokens, int count,
              const std::function<void()>& while_running = {});
 
+  /// The same with the GPU idle for `pause_ms` before each replay. A part of an inference that does
+  /// nothing but multiply would run into the GPU's power limit, which it does not reach between the
+  /// other parts.
+  Result run_apart(const cuda::Graph&, int tokens, int count, double pause_ms);
+
  private:
   float* result(int replay) const;
+  void enqueue(const cuda::Graph&, int tokens, int replay);
+  Result collect(int count) const;
 
   LoadedPolicy& policy_;
   const cuda::Graph& lead_in_;

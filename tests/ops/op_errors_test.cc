@@ -262,13 +262,15 @@ TEST(OpErrors, NormOutputs) {
 
 TEST(OpErrors, PatchEmbedding) {
   Memory t;
-  const Tensor weight = t({5, 3, 2, 2}), bias = t({5}), position = t({4, 5});
+  const Tensor weight = t({5, 12}), bias = t({5}), position = t({4, 5});
   const Tensor patches = t({1, 4, 12}), out = t({1, 4, 5});
   const auto embed = [=](Tensor pixels, Tensor scratch) {
     return [=] { ops::patch_embedding(kCpuStream, pixels, weight, bias, position, scratch, out); };
   };
-  expect_error(embed(t({1, 3, 5, 5}), patches),
-               "[patch_embedding] size must be a multiple of patch, got 5 and 2");
+  expect_error(
+      embed(t({1, 3, 5, 5}), patches),
+      "[patch_embedding] the 4 tokens of position must be a square grid over the size, got "
+      "5");
   expect_error(embed(t({1, 3, 4, 6}), patches),
                "[patch_embedding] pixels must be [views, 3, size, size], got [1, 3, 4, 6]");
   const Tensor pixels = t({1, 3, 4, 4});
@@ -276,6 +278,13 @@ TEST(OpErrors, PatchEmbedding) {
                "[patch_embedding] patches must be f32, bf16 or f16, got i32");
   expect_error(embed(pixels, t({1, 4, 13})),
                "[patch_embedding] patches must be [1, 4, 12], got [1, 4, 13]");
+  const auto narrow = [=] {
+    ops::patch_embedding(kCpuStream, pixels, weight.rows(0, 5).reshaped({6, 10}), bias, position,
+                         patches, out);
+  };
+  expect_error(narrow,
+               "[patch_embedding] weight must have a column for each of the 12 numbers of a patch, "
+               "got 10");
   expect_error(embed(pixels, pixels.reshaped({1, 4, 12})),
                "[patch_embedding] patches must not overlap pixels");
 }

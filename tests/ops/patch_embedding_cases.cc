@@ -9,6 +9,7 @@ struct Dims {
   int size;
   int patch;
   int dim;
+  int zeros = 0;  // behind a patch
   int side() const { return size / patch; }
   int tokens() const { return side() * side(); }
 };
@@ -30,6 +31,7 @@ std::vector<Values> exact(const Dims& d, std::span<const Values> in) {
           }
         }
       }
+      patches.resize(patches.size() + d.zeros);
       const std::size_t patch_size = patches.size() - first;
       for (int column = 0; column < d.dim; ++column) {
         double sum = in[2][column] + in[3][token * d.dim + column];
@@ -44,13 +46,14 @@ std::vector<Values> exact(const Dims& d, std::span<const Values> in) {
 }
 
 OpCase make(Dims d, DType weight, DType patches) {
-  const int patch_size = 3 * d.patch * d.patch;
+  const int patch_size = 3 * d.patch * d.patch + d.zeros;
   const double rows = double(d.views) * d.tokens();
   return {
       .name = std::string("patch_embedding/") + name_of(weight) + "_" + name_of(patches) + "/" +
-              extents({d.views, d.size, d.patch, d.dim}),
+              extents({d.views, d.size, d.patch, d.dim}) +
+              (d.zeros > 0 ? "/zeros" + std::to_string(d.zeros) : ""),
       .inputs = {{{d.views, 3, d.size, d.size}, DType::kF32},
-                 {{d.dim, 3, d.patch, d.patch}, weight},
+                 {{d.dim, patch_size}, weight},
                  {{d.dim}, DType::kF32},
                  {{d.tokens(), d.dim}, DType::kF32}},
       .outputs = {{{d.views, d.tokens(), patch_size}, patches},
@@ -80,6 +83,8 @@ std::vector<OpCase> patch_embedding_cases() {
       make({2, 6, 2, 5}, f32, bf16),
       make({1, 224, 14, 72}, f16, f16),    // SigLIP's grid, fewer columns
       make({3, 56, 14, 1152}, bf16, f32),  // SigLIP's width, fewer tokens
+      make({2, 6, 3, 5, 5}, f32, f32),
+      make({2, 56, 14, 1152, 4}, f16, f16),  // SigLIP's, in a multiple of 8
   };
 }
 

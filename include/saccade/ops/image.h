@@ -27,12 +27,14 @@ void resize_with_pad(const Stream&, Tensor frame, ResizeFilter, Tensor out);
 /// out[v, t, :] = weight . patch(pixels[v], t) + bias + position[t, :]
 ///
 ///   pixels    [views, 3, size, size]     f32
-///   weight    [dim, 3, patch, patch]     f32, bf16 or f16
+///   weight    [dim, k]                   f32, bf16 or f16; a row is a patch of 3 patch patch
+///                                        numbers, channel by channel, and zeros
 ///   bias      [dim]                      f32
 ///   position  [tokens, dim]              f32; tokens = (size / patch)^2, in raster order
-///   patches   [views, tokens, 3 patch patch]  f32, bf16 or f16: scratch
+///   patches   [views, tokens, k]         f32, bf16 or f16: scratch
 ///   out       [views, tokens, dim]       f32
 ///
+/// patch = size / sqrt(tokens); k may be larger than a patch, for products that want multiples.
 /// Sums in f32.
 void patch_embedding(const Stream&, Tensor pixels, Tensor weight, Tensor bias, Tensor position,
                      Tensor patches, Tensor out);

@@ -45,8 +45,7 @@ constexpr int x_box_rows(const GemmTile& tile) {
 
 /// Columns of out in a tile.
 template <Product kProduct, GemmTile kTile>
-inline constexpr int kOutColumns =
-    kProduct == Product::kGeglu ? kTile.columns / 2 : kTile.columns;
+inline constexpr int kOutColumns = kProduct == Product::kGeglu ? kTile.columns / 2 : kTile.columns;
 
 /// Tiles whose sums leave a thread enough registers have a producer of one warp. Another kernel's
 /// CTA then fits beside theirs, such as a norm's.

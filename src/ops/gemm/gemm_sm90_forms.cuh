@@ -9,8 +9,7 @@ namespace saccade::ops::detail {
 /// The activated product in the type of x. Tiles of kGeglu follow each other on a multiprocessor,
 /// which has the code after the first: it is unrolled.
 template <Product kProduct, GemmTile kTile, DType kType>
-__device__ inline void finish_narrow(const TiledGemm& tiled,
-                                     const float (&sums)[kTile.columns / 2],
+__device__ inline void finish_narrow(const TiledGemm& tiled, const float (&sums)[kTile.columns / 2],
                                      const ThreadRow (&rows)[kThreadRows<kTile>],
                                      const ColumnVectors& vectors, int column_tile) {
   constexpr int kRows = kThreadRows<kTile>;
@@ -55,7 +54,8 @@ __device__ inline float4 neighbours(float2 first, float2 second) {
 
 constexpr int kFours = kChunk / 2;  // of a lane, in a chunk
 
-/// The residual of one of a thread's rows, a chunk or two ahead: the first arrive during the product.
+/// The residual of one of a thread's rows, a chunk or two ahead: the first arrive during the
+/// product.
 template <GemmTile kTile>
 struct Residual {
   // Wide tiles leave fewer registers.
@@ -111,8 +111,8 @@ __device__ inline void store_scaled(void* scaled, const RowChunk& to, const floa
 /// Stores a chunk of a row, and its scaled copy where a norm follows. Returns this thread's sum of
 /// squares.
 template <DType kType>
-__device__ inline float store_added(const GemmParams& p, const RowChunk& to,
-                                    float4 (&out)[kFours], const float* scales) {
+__device__ inline float store_added(const GemmParams& p, const RowChunk& to, float4 (&out)[kFours],
+                                    const float* scales) {
   float squares = 0;
   float* first = static_cast<float*>(p.out) + to.at + foursome();
 #pragma unroll

@@ -6,8 +6,8 @@
 #include "cuda/launch.h"
 #include "cuda/ptx/memory.cuh"
 #include "cuda/ptx/wgmma.cuh"
-#include "ops/gemm/gemm_sm90_heads.cuh"
 #include "ops/gemm/gemm_sm90_forms.cuh"
+#include "ops/gemm/gemm_sm90_heads.cuh"
 
 // x weight^T on TMA and WGMMA. A CTA is row_groups consumer warpgroups of 64 rows each and a
 // producer, of which one thread works. Stages of 64 elements of k go round in a ring:

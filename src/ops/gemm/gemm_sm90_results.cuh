@@ -122,8 +122,7 @@ __device__ inline void transpose_in_quad(std::uint32_t (&words)[4]) {
 /// eights, zeros beyond the tile. The compiler must not learn that the conditions exclude each
 /// other: it would index memory instead of registers.
 template <int kEights, int kFirst = 0, int kSums>
-__device__ inline void pick(const float (&sums)[kSums], int index, int i,
-                            float2 (&part)[kEights]) {
+__device__ inline void pick(const float (&sums)[kSums], int index, int i, float2 (&part)[kEights]) {
   if (4 * kEights * ptx::opaque(index) == kFirst) {
 #pragma unroll
     for (int j = 0; j < kEights; ++j) {
@@ -301,8 +300,8 @@ __device__ inline float finish_chunk(const TiledGemm& tiled, const RowChunk& chu
   return squares;
 }
 
-/// kLinear and kGeglu, any operands and any part of a tile. out may be the residual: each element is
-/// read and then written by the same thread.
+/// kLinear and kGeglu, any operands and any part of a tile. out may be the residual: each element
+/// is read and then written by the same thread.
 template <Product kProduct, GemmTile kTile>
 __device__ inline void finish_any(const TiledGemm& tiled, const float (&sums)[kTile.columns / 2],
                                   const ThreadRow (&rows)[kThreadRows<kTile>],

@@ -11,19 +11,18 @@ namespace {
 constexpr int kBlock = 64;
 constexpr double kRowBytes = 2.0 * kBlock;
 constexpr double kTensorColumns = 0.5;  // of 64 rows and a block
-constexpr double kSharedBytes = 135;    // of one multiprocessor, reads and writes
-constexpr double kL2Bytes = 6250;       // of the whole GPU
+constexpr double kSharedBytes = 134;    // of one multiprocessor, reads and writes
+constexpr double kL2Bytes = 9960;       // of the whole GPU
 
-// What a block costs more where nothing hides the waits of the only warpgroup, and where the halves
-// of a split sum that have fewer rows than the others leave the GPU idle.
-constexpr double kAlone = 1.28;
-constexpr double kUneven = 1.085;
+// What a block costs more where the halves of a split sum that have fewer rows than the others
+// leave the GPU idle.
+constexpr double kUneven = 1.04;
 
 // What no tile avoids, and what 64 rows of a column of results take: to be stored, and to be
 // exchanged before that.
-constexpr double kStart = 2330;
-constexpr double kFinishColumn = 19;
-constexpr double kExchangeColumn = 1.6;
+constexpr double kStart = 3100;
+constexpr double kFinishColumn = 12.8;
+constexpr double kExchangeColumn = 2.2;
 
 int divide_up(int a, int b) { return (a + b - 1) / b; }
 
@@ -35,7 +34,7 @@ double block_clocks(const GemmTile& tile, int ctas, bool uneven) {
   const double slowest = std::max({tile.row_groups * tile.columns / kTensorColumns,
                                    (multiplied + operands) * kRowBytes / kSharedBytes,
                                    fetched * kRowBytes * ctas / kL2Bytes});
-  return slowest * (tile.row_groups == 1 ? kAlone : 1) * (uneven ? kUneven : 1);
+  return uneven ? kUneven * slowest : slowest;
 }
 
 const char* name_of(Pair pair) {

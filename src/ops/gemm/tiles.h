@@ -39,10 +39,10 @@ struct GemmTile {
 inline constexpr GemmTile kLinearBf16Tiles[] = {{2, 96, Pair::kShareX},  {2, 128, Pair::kShareX},
                                                 {2, 160, Pair::kSplitK}, {2, 256, Pair::kSplitK},
                                                 {3, 96, Pair::kSplitK},  {3, 128, Pair::kSplitK}};
-inline constexpr GemmTile kLinearF16Tiles[] = {
-    {2, 64, Pair::kShareX},  {2, 96, Pair::kShareX}, {2, 160, Pair::kShareX},
-    {3, 144, Pair::kShareX}, {2, 128, Pair::kNone},  {2, 96, Pair::kSplitK},
-    {2, 128, Pair::kSplitK}};
+inline constexpr GemmTile kLinearF16Tiles[] = {{2, 64, Pair::kShareX},  {2, 96, Pair::kShareX},
+                                               {2, 160, Pair::kShareX}, {3, 144, Pair::kShareX},
+                                               {2, 128, Pair::kNone},   {2, 96, Pair::kSplitK},
+                                               {2, 128, Pair::kSplitK}};
 inline constexpr GemmTile kGegluBf16Tiles[] = {{2, 256, Pair::kShareX}, {3, 192, Pair::kShareX}};
 inline constexpr GemmTile kQkvBf16Tiles[] = {{2, 128, Pair::kShareX},
                                              {2, 192, Pair::kShareX},

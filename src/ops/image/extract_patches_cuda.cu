@@ -28,13 +28,16 @@ __global__ __launch_bounds__(kThreads) void extract_patches_kernel(
     const int x = left + i % p.patch;
     const std::int64_t row = (std::int64_t(blockIdx.y) * 3 + channel) * p.size + y;
     const std::int64_t from = row * p.size + x;
-    const std::int64_t to = token * 3 * area + i;
+    const std::int64_t to = token * p.k + i;
     if constexpr (kWidth == 2) {
       const float2 pair = load_pair(p.pixels, DType::kF32, from);
       store_pair(p.patches, p.patches_type, to, pair.x, pair.y);
     } else {
       store_element(p.patches, p.patches_type, to, p.pixels[from]);
     }
+  }
+  for (int i = 3 * area + int(threadIdx.x); i < p.k; i += kThreads) {
+    store_element(p.patches, p.patches_type, token * p.k + i, 0.0f);
   }
 }
 
@@ -44,7 +47,7 @@ void extract_patches_cuda(const PatchEmbeddingParams& p, cudaStream_t stream) {
   const int side = p.size / p.patch;
   const cuda::Launch config{
       .grid = dim3(side * side, p.views), .block = dim3(kThreads), .order = cuda::Order::kOverlap};
-  const bool even = p.patch % 2 == 0;  // then so is the size, and pairs are aligned
+  const bool even = p.patch % 2 == 0 && p.k % 2 == 0;  // then so is the size: pairs are aligned
   cuda::launch(even ? extract_patches_kernel<2> : extract_patches_kernel<1>, config, stream, p);
 }
 

@@ -22,6 +22,8 @@ void extract_patches_cpu(const PatchEmbeddingParams& p) {
           }
         }
       }
+      for (int i = 3 * p.patch * p.patch; i < p.k; ++i)
+        store(p.patches, p.patches_type, index++, 0);
     }
   }
 }
