@@ -33,6 +33,13 @@ bool tensor_cores_take(const GemmParams& p) {
          aligned(p.x) && aligned(p.weight);
 }
 
+Form form_of(Product product, const GemmParams& g) {
+  if (product == Product::kQkv || g.n % 8 != 0 || g.gate) return Form::kAny;
+  if (g.out_type == g.x_type && !g.residual && !g.scaled && !g.squares) return Form::kNarrow;
+  const bool adds = product == Product::kLinear && g.residual && g.out_type == DType::kF32;
+  return adds && (!g.scaled || g.scaled_type == g.x_type) ? Form::kResidual : Form::kAny;
+}
+
 CUtensorMap x_map(const GemmParams& p, const GemmTile& tile) {
   const std::array<cuda::MapAxis, 2> axes{{{p.k, 1, kBlock}, {p.m, p.k, x_box_rows(tile)}}};
   return cuda::make_tensor_map(p.x, p.x_type, axes);
@@ -62,13 +69,6 @@ CUtensorMap weight_map(const TiledGemm& p, Product product, const GemmTile& tile
   }
   const std::array<cuda::MapAxis, 2> axes{{depth, {g.n, k, tile.columns}}};
   return cuda::make_tensor_map(g.weight, g.weight_type, axes);
-}
-
-Form form_of(Product product, const GemmParams& g) {
-  if (product == Product::kQkv || g.n % 8 != 0 || g.gate) return Form::kAny;
-  if (g.out_type == g.x_type && !g.residual && !g.scaled && !g.squares) return Form::kNarrow;
-  const bool adds = product == Product::kLinear && g.residual && g.out_type == DType::kF32;
-  return adds && (!g.scaled || g.scaled_type == g.x_type) ? Form::kResidual : Form::kAny;
 }
 
 void launch(Product product, const TiledGemm& p, const TileChoice& choice, CUstream_st* stream) {
@@ -114,8 +114,10 @@ TileProblem tile_problem(const QkvParams& p) {
 }
 
 bool gemm_sm90_takes(const GemmParams& p) {
-  const int eights = p.activation == Activation::kGeglu ? 8 : 2;
-  return tensor_cores_take(p) && p.n % eights == 0 && aligned(p.out) && aligned(p.residual) &&
+  const bool form_is_compiled = p.activation == Activation::kGeglu
+                                    ? form_of(Product::kGeglu, p) == Form::kNarrow
+                                    : p.n % 2 == 0;
+  return tensor_cores_take(p) && form_is_compiled && aligned(p.out) && aligned(p.residual) &&
          aligned(p.scaled) && choose_tile(tile_problem(p), kTypicalMultiprocessors).has_value();
 }
 

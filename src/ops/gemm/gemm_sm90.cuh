@@ -11,7 +11,7 @@
 // What the files of gemm_sm90 share.
 namespace saccade::ops::detail {
 
-/// What becomes of a product that is no kQkv.
+/// What becomes of a product that is no kQkv; of kGeglu, kNarrow.
 enum class Form : std::uint8_t {
   kAny,
   kNarrow,   // the activated product alone, in the type of x; n a multiple of 8

@@ -15,27 +15,36 @@ __device__ inline void finish_narrow(const TiledGemm& tiled, const float (&sums)
   constexpr int kRows = kThreadRows<kTile>;
   constexpr int kColumns = kOutColumns<kProduct, kTile>;
   constexpr int kEights = kPartEights<kProduct>;
-  constexpr int kUnrolled = kProduct == Product::kGeglu ? kChunks<kProduct, kTile> : 1;
   const GemmParams& p = tiled.gemm;
-#pragma unroll kUnrolled
-  for (int index = 0; index < kChunks<kProduct, kTile>; ++index) {
+  const auto finish_part = [&](const float2(&part)[kEights], int i, int index) {
+    float2 values[kChunk];
+    activated_chunk<kProduct>(p, part, rows[i].factor, vectors.bias + 8 * kEights * index, values);
+    const auto to = chunk_of<kColumns>(p, rows[i].row, column_tile * kColumns, index);
+    store_vectors(p.out, kType, to, values);
+  };
+  if constexpr (kProduct == Product::kGeglu) {
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      float2 part[kEights];
-      float2 values[kChunk];
-      if constexpr (kUnrolled == 1) {
-        pick<kEights>(sums, index, i, part);
-      } else {
+#pragma unroll
+      for (int index = 0; index < kChunks<kProduct, kTile>; ++index) {
+        float2 part[kEights];
 #pragma unroll
         for (int j = 0; j < kEights; ++j) {
           const int at = 4 * (kEights * index + j) + 2 * i;
-          part[j] = at < kTile.columns / 2 ? float2{sums[at], sums[at + 1]} : float2{0, 0};
+          part[j] = float2{sums[at], sums[at + 1]};
         }
+        finish_part(part, i, index);
       }
-      activated_chunk<kProduct>(p, part, rows[i].factor, vectors.bias + 8 * kEights * index,
-                                values);
-      const auto to = chunk_of<kColumns>(p, rows[i].row, column_tile * kColumns, index);
-      store_vectors(p.out, kType, to, values);
+    }
+  } else {
+#pragma unroll 1
+    for (int index = 0; index < kChunks<kProduct, kTile>; ++index) {
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+        float2 part[kEights];
+        pick<kEights>(sums, index, i, part);
+        finish_part(part, i, index);
+      }
     }
   }
 }
@@ -165,18 +174,20 @@ __device__ inline void finish_residual(const TiledGemm& tiled,
   if (p.squares) store_squares(tiled, rows, column_tile, squares);
 }
 
-/// Finishes a tile of kLinear or kGeglu.
+/// Finishes a tile of kLinear or kGeglu, of which the latter has one form.
 template <Product kProduct, GemmTile kTile, DType kType>
 __device__ inline void finish(const TiledGemm& tiled, const float (&sums)[kTile.columns / 2],
                               const ThreadRow (&rows)[kThreadRows<kTile>],
                               Residual<kTile> (&residual)[kThreadRows<kTile>],
                               const ColumnVectors& vectors, int column_tile) {
-  if (tiled.form == Form::kNarrow) {
+  if (kProduct == Product::kGeglu || tiled.form == Form::kNarrow) {
     finish_narrow<kProduct, kTile, kType>(tiled, sums, rows, vectors, column_tile);
-  } else if (kProduct == Product::kLinear && tiled.form == Form::kResidual) {
-    finish_residual<kTile, kType>(tiled, sums, rows, residual, vectors, column_tile);
-  } else {
-    finish_any<kProduct, kTile>(tiled, sums, rows, vectors, column_tile);
+  } else if constexpr (kProduct == Product::kLinear) {
+    if (tiled.form == Form::kResidual) {
+      finish_residual<kTile, kType>(tiled, sums, rows, residual, vectors, column_tile);
+    } else {
+      finish_any<kTile>(tiled, sums, rows, vectors, column_tile);
+    }
   }
 }
 

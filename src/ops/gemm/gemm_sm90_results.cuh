@@ -300,28 +300,26 @@ __device__ inline float finish_chunk(const TiledGemm& tiled, const RowChunk& chu
   return squares;
 }
 
-/// kLinear and kGeglu, any operands and any part of a tile. out may be the residual: each element
-/// is read and then written by the same thread.
-template <Product kProduct, GemmTile kTile>
+/// kLinear, any operands. out may be the residual: each element is read and then written by the
+/// same thread.
+template <GemmTile kTile>
 __device__ inline void finish_any(const TiledGemm& tiled, const float (&sums)[kTile.columns / 2],
                                   const ThreadRow (&rows)[kThreadRows<kTile>],
                                   const ColumnVectors& vectors, int column_tile) {
   constexpr int kRows = kThreadRows<kTile>;
-  constexpr int kColumns = kOutColumns<kProduct, kTile>;
-  constexpr int kEights = kPartEights<kProduct>;
+  constexpr int kColumns = kTile.columns;
   const GemmParams& p = tiled.gemm;
   float squares[kRows] = {};
 #pragma unroll 1
-  for (int index = 0; index < kChunks<kProduct, kTile>; ++index) {
+  for (int index = 0; index < kChunks<Product::kLinear, kTile>; ++index) {
+    const int first = 8 * kChunk * index;
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      float2 part[kEights];
       float2 values[kChunk];
-      pick<kEights>(sums, index, i, part);
-      activated_chunk<kProduct>(p, part, rows[i].factor, vectors.bias + 8 * kEights * index,
-                                values);
+      pick<kChunk>(sums, index, i, values);
+      activated_chunk<Product::kLinear>(p, values, rows[i].factor, vectors.bias + first, values);
       const auto chunk = chunk_of<kColumns>(p, rows[i].row, column_tile * kColumns, index);
-      squares[i] += finish_chunk(tiled, chunk, 8 * kChunk * index, vectors, values);
+      squares[i] += finish_chunk(tiled, chunk, first, vectors, values);
     }
   }
   if (p.squares) store_squares(tiled, rows, column_tile, squares);
