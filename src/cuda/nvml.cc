@@ -14,6 +14,10 @@ using NvmlDriverVersion = int (*)(char* version, unsigned length);
 using NvmlFind = int (*)(const char* pci_bus_id, NvmlDevice*);
 using NvmlClock = int (*)(NvmlDevice, unsigned kind, unsigned* mhz);
 constexpr unsigned kSmClock = 1;
+struct NvmlMemory {
+  unsigned long long total, free, used;
+};
+using NvmlMemoryInfo = int (*)(NvmlDevice, NvmlMemory*);
 
 /// The library, initialised for as long as the process lives, or null.
 void* open_library() {
@@ -50,6 +54,14 @@ int sm_clock_mhz() {
   unsigned mhz = 0;
   if (device == nullptr || clock == nullptr || clock(device, kSmClock, &mhz) != 0) return 0;
   return int(mhz);
+}
+
+DeviceMemory device_memory() {
+  static const NvmlDevice device = find_device();
+  static const auto query = find<NvmlMemoryInfo>("nvmlDeviceGetMemoryInfo");
+  NvmlMemory memory{};
+  if (device == nullptr || query == nullptr || query(device, &memory) != 0) return {};
+  return {memory.used, memory.total};
 }
 
 std::string driver_version() {

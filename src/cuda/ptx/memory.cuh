@@ -69,6 +69,12 @@ __device__ inline std::uint64_t evict_first_policy() {
   return policy;
 }
 
+__device__ inline std::uint64_t evict_normal_policy() {
+  std::uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
 /// Contiguous bytes, a multiple of 16, to shared memory.
 __device__ inline void bulk_load(std::uint32_t to, const void* from, std::uint32_t bytes,
                                  std::uint32_t barrier) {

@@ -1,13 +1,12 @@
 // Multi-query attention of many rows: the heads of a few tokens are the 64 rows of a tile, against
 // the one head of keys and values.
 //
-// A CTA has one tile and two warpgroups that take every other block of keys, so that one's softmax
-// hides behind the other's matrix products. 576 tokens of 8 heads are 72 CTAs, each bound by its
-// tensor cores; the keys split over clusters of two would be 144 CTAs, of which 24 share 12
+// A CTA has one tile and two warpgroups that take every other block of keys. They issue their
+// matrix products in turns, so that one's softmax hides behind the other's products. 576 tokens of
+// 8 heads are 72 CTAs; the keys split over clusters of two would be 144 CTAs, of which 24 share 12
 // multiprocessors and take as long.
 
-#include <cmath>
-#include <cstddef>
+#include <bit>
 
 #include "cuda/launch.h"
 #include "cuda/ptx/memory.cuh"
@@ -15,19 +14,12 @@
 #include "cuda/ptx/wgmma.cuh"
 #include "cuda/tensor_map.h"
 #include "ops/attention/attention.h"
-#include "ops/device_elements.cuh"
+#include "ops/attention/attention_multi_query_rows.cuh"
 
 namespace saccade::ops::detail {
+namespace multi_query {
 namespace {
 
-namespace ptx = cuda::ptx;
-
-constexpr int kHeadDim = 256;
-constexpr int kTileRows = 64;
-constexpr int kKeys = 64;  // of a block
-constexpr int kGroups = 2;
-constexpr int kGroupWarps = 4;
-constexpr int kGroupThreads = 32 * kGroupWarps;
 constexpr int kSlots = 3;
 
 // Blocks lie in shared memory as chunks of 64 columns, that is rows of 128 swizzled bytes. Each
@@ -41,18 +33,15 @@ constexpr int kRingBytes = kSlots * kBlockBytes;
 constexpr int kQueryChunkBytes = kTileRows * kRowBytes;
 constexpr int kQueryBytes = kChunks * kQueryChunkBytes;
 constexpr int kBarriersAt = kQueryBytes + kGroups * kRingBytes;
-constexpr int kSharedBytes = kBarriersAt + (1 + kGroups * kSlots) * 8;
-static_assert(kChunks == kGroupWarps);
-static_assert(kSharedBytes <= 227 * 1024);
+constexpr int kBarriers = 1 + kGroups * (1 + kSlots);  // queries, turns, slots
+constexpr int kSharedBytes = kBarriersAt + kBarriers * 8;
+static_assert(kChunks == kGroupWarps && kGroups == 2);
+static_assert(kSharedBytes <= 227 * 1024 && kExchangedBytes <= kRingBytes);
 
-// Named barriers; those of one warpgroup are kOneGroup + group.
-constexpr int kOneGroup = 1;
-constexpr int kBothGroups = kOneGroup + kGroups;
-
-// What the warpgroups exchange in the end, as 16-byte vectors of one thread.
-constexpr int kHalfValues = kHeadDim / 4;  // accumulators of half the columns
-constexpr int kHalfVectors = kHalfValues / 4;
-static_assert((kHalfVectors + 1) * kGroupThreads * 16 <= kRingBytes);
+// Of the steps of 16 columns in q k^T, so many take the queries from registers: from shared memory
+// they cost as much of its bandwidth as the keys do.
+constexpr int kSteps = kHeadDim / 16;
+constexpr int kHeldSteps = 8;
 
 struct Params {
   CUtensorMap q;     // [rows heads, head_dim]
@@ -60,41 +49,62 @@ struct Params {
   const std::int32_t* visible;
   __nv_bfloat16* out;
   int rows;
-  int heads;
+  int head_bits;  // heads are a power of two
   int kv_rows;
   float scale;  // for logits to the base 2
 };
 
-/// Every token of the tile sees the first `least` keys, none sees more than `most`.
+/// Every token of the tile sees the first `least` keys, none sees more than `most`; a thread's rows
+/// see `own`.
 struct Seen {
   int least;
   int most;
+  int own[2];
 };
 
-__device__ Seen keys_seen(const Params& p, int first_row) {
-  if (p.visible == nullptr) return {p.kv_rows, p.kv_rows};
-  const int first = first_row / p.heads;
-  const int end = min(first + kTileRows / p.heads, p.rows);
-  int least = p.kv_rows, most = 0;
-  for (int token = first + int(threadIdx.x % 32); token < end; token += 32) {
-    const int keys = p.visible[token];
-    least = min(least, keys);
-    most = max(most, keys);
-  }
-  return {__reduce_min_sync(~0u, least), __reduce_max_sync(~0u, most)};
+/// `row` is the thread's first. By whole warps.
+__device__ Seen keys_seen(const Params& p, int first_row, int row) {
+  if (p.visible == nullptr) return {p.kv_rows, p.kv_rows, {p.kv_rows, p.kv_rows}};
+  const auto keys_of = [&](int token) { return p.visible[min(token, p.rows - 1)]; };
+  const int first = first_row >> p.head_bits;
+  const int last_of_tile = (kTileRows >> p.head_bits) - 1;
+  const int one = keys_of(first + (lane() & last_of_tile));
+  const int other = keys_of(first + (lane() + 32 & last_of_tile));
+  return {__reduce_min_sync(~0u, min(one, other)),
+          __reduce_max_sync(~0u, max(one, other)),
+          {keys_of(row >> p.head_bits), keys_of(row + 8 >> p.head_bits)}};
 }
 
-__device__ int keys_of_row(const Params& p, int row) {
-  if (p.visible == nullptr) return p.kv_rows;
-  return p.visible[min(row / p.heads, p.rows - 1)];
+/// One warpgroup's. The barriers' numbers are constants, which tells tools who meets there.
+__device__ void meet_in_group(int group) {
+  if (group == 0) {
+    ptx::named_barrier(1, kGroupThreads);
+  } else {
+    ptx::named_barrier(2, kGroupThreads);
+  }
 }
+
+/// The turns of the warpgroups to issue matrix products, 0 and up for each.
+struct Turns {
+  int group;
+  std::uint32_t barriers;
+
+  __device__ void wait(int turn) const {
+    ptx::mbarrier_wait(barriers + group * 8, std::uint32_t(turn + 1 + group) & 1);
+  }
+
+  __device__ void pass() const {
+    if (lane() == 0) ptx::mbarrier_arrive(barriers + (1 - group) * 8);
+    __syncwarp();
+  }
+};
 
 /// The blocks of one warpgroup on their way through its slots: item 2 j is the keys of its j-th
-/// block, item 2 j + 1 the values.
+/// block, item 2 j + 1 the values. The second warpgroup has the halves of the values' columns
+/// exchanged, and so those of its sums.
 struct Ring {
   const Params& p;
   int group;
-  int items;
   std::uint32_t slots;
   std::uint32_t barriers;
 
@@ -103,11 +113,13 @@ struct Ring {
   __device__ int first_key(int item) const { return (item / 2 * kGroups + group) * kKeys; }
 
   __device__ void load(int item) const {
-    if (item < items && threadIdx.x % 32 == 0) {
-      const int chunk = int(threadIdx.x / 32) % kChunks;
+    if (lane() == 0) {
+      const bool values = item % 2 == 1;
+      const int chunk = group_warp();
+      const int from = values ? chunk ^ group * (kChunks / 2) : chunk;
       ptx::mbarrier_expect(barrier(item), kChunkBytes);
-      ptx::tensor_load(slot(item) + chunk * kChunkBytes, item % 2 == 0 ? &p.k : &p.v,
-                       chunk * kChunkColumns, first_key(item), barrier(item));
+      ptx::tensor_load(slot(item) + chunk * kChunkBytes, values ? &p.v : &p.k, from * kChunkColumns,
+                       first_key(item), barrier(item));
     }
     __syncwarp();
   }
@@ -115,253 +127,168 @@ struct Ring {
   __device__ void wait(int item) const {
     ptx::mbarrier_wait(barrier(item), std::uint32_t(item / kSlots) & 1);
   }
+};
 
-  /// After all of the warpgroup's reads; refills the slot.
-  __device__ void release(int item) const {
-    ptx::named_barrier(kOneGroup + group, kGroupThreads);
-    load(item + kSlots);
+/// The queries of a tile, in shared memory, and the thread's fragments of their first columns.
+struct Queries {
+  std::uint32_t tile;
+  std::uint32_t held[kHeldSteps][4];
+
+  __device__ void hold() {
+    const int row = group_warp() * 16 + lane() % 16;
+#pragma unroll
+    for (int i = 0; i < kHeldSteps; ++i) {
+      const int vector = i % 4 * 2 + lane() / 16;
+      ptx::ldmatrix_x4(
+          held[i], tile + i / 4 * kQueryChunkBytes + row * kRowBytes + (vector ^ (row % 8)) * 16);
+    }
   }
 };
 
-/// What a thread has of its two rows after some blocks of keys; wgmma.cuh says which rows and
-/// columns. Accumulator i belongs to row half(i).
-struct Rows {
-  float o[kHeadDim / 2];  // not yet divided by the sum
-  float largest[2];       // logit to the base 2
-  float sum[2];           // of the weights in this thread's columns
-};
-
-__device__ constexpr int half(int i) { return i / 2 % 2; }
-
-/// s = q k^T
-__device__ void multiply_keys(float (&s)[kKeys / 2], std::uint32_t q, std::uint32_t k) {
+/// s = q k^T, not waited for.
+__device__ void multiply_keys(float (&s)[kKeys / 2], Queries& q, std::uint32_t k) {
+  using Product = ptx::Wgmma<__nv_bfloat16, kKeys>;
   ptx::pin_registers(s);
   ptx::wgmma_fence();
 #pragma unroll
-  for (int i = 0; i < kHeadDim / 16; ++i) {
+  for (int i = 0; i < kSteps; ++i) {
     const int chunk = i / 4;
     const int step = i % 4 * 2;  // 16 columns are 2 x 16 bytes
-    ptx::Wgmma<__nv_bfloat16, kKeys>::ss(s, ptx::k_major_128b(q + chunk * kQueryChunkBytes) + step,
-                                         ptx::k_major_128b(k + chunk * kChunkBytes) + step, i > 0);
+    const std::uint64_t keys = ptx::k_major_128b(k + chunk * kChunkBytes) + step;
+    if (i < kHeldSteps) {
+      Product::rs(s, q.held[i % kHeldSteps], keys, i > 0);
+    } else {
+      Product::ss(s, ptx::k_major_128b(q.tile + chunk * kQueryChunkBytes) + step, keys, i > 0);
+    }
   }
   ptx::wgmma_commit();
-  ptx::wgmma_wait<0>();
-  ptx::pin_registers(s);
-}
-
-__device__ void hide_keys(float (&s)[kKeys / 2], const int (&visible)[2], int first_key) {
-#pragma unroll
-  for (int i = 0; i < kKeys / 2; ++i) {
-    const int key = first_key + i / 4 * 8 + int(threadIdx.x % 4) * 2 + i % 2;
-    if (key >= visible[half(i)]) s[i] = -INFINITY;
-  }
-}
-
-/// Turns logits into weights relative to the largest so far, and scales what is there to it.
-__device__ void weigh(float (&s)[kKeys / 2], Rows& rows, float scale) {
-  float largest[2] = {-INFINITY, -INFINITY};
-#pragma unroll
-  for (int i = 0; i < kKeys / 2; ++i) largest[half(i)] = fmaxf(largest[half(i)], s[i]);
-  float shift[2], factor[2];
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    largest[h] = fmaxf(largest[h], __shfl_xor_sync(~0u, largest[h], 1));
-    largest[h] = fmaxf(largest[h], __shfl_xor_sync(~0u, largest[h], 2));
-    largest[h] = fmaxf(rows.largest[h], largest[h] * scale);
-    // A row may see no key of this warpgroup's blocks.
-    shift[h] = largest[h] == -INFINITY ? 0 : largest[h];
-    factor[h] = ptx::exp2_approx(rows.largest[h] - shift[h]);
-    rows.largest[h] = largest[h];
-    rows.sum[h] *= factor[h];
-  }
-#pragma unroll
-  for (int i = 0; i < kKeys / 2; ++i) {
-    s[i] = ptx::exp2_approx(fmaf(s[i], scale, -shift[half(i)]));
-    rows.sum[half(i)] += s[i];
-  }
-#pragma unroll
-  for (int i = 0; i < kHeadDim / 2; ++i) rows.o[i] *= factor[half(i)];
 }
 
 /// The keys from `first_unseen` on weigh nothing, but their values may be NaN.
 __device__ void clear_values(std::byte* values, int first_unseen, int group) {
   constexpr int kRowVectors = kRowBytes / 16;
-  const int thread = int(threadIdx.x) % kGroupThreads;
-  for (int chunk = 0; chunk < kChunks; ++chunk) {
-    auto* vectors = reinterpret_cast<uint4*>(values + chunk * kChunkBytes);
-    for (int i = first_unseen * kRowVectors + thread; i < kKeys * kRowVectors; i += kGroupThreads) {
-      vectors[i] = make_uint4(0, 0, 0, 0);
+#pragma unroll 1
+  for (int i = first_unseen * kRowVectors + group_thread(); i < kKeys * kRowVectors;
+       i += kGroupThreads) {
+#pragma unroll
+    for (int chunk = 0; chunk < kChunks; ++chunk) {
+      reinterpret_cast<uint4*>(values + chunk * kChunkBytes)[i] = make_uint4(0, 0, 0, 0);
     }
   }
   ptx::fence_async_shared();
-  ptx::named_barrier(kOneGroup + group, kGroupThreads);
+  meet_in_group(group);
 }
 
-/// o += weights v
-__device__ void add_values(float (&o)[kHeadDim / 2], const float (&weights)[kKeys / 2],
-                           std::uint32_t v) {
-  std::uint32_t packed[kKeys / 16][4];
+/// o += weights v, not waited for.
+__device__ void add_values(float (&o)[kHeadDim / 2], Weights& weights, std::uint32_t v) {
 #pragma unroll
-  for (int i = 0; i < kKeys / 4; ++i) {
-    packed[i / 4][i % 4] = packed_pair(DType::kBf16, weights[2 * i], weights[2 * i + 1]);
-    if (i % 4 == 3) ptx::pin_registers(packed[i / 4]);
-  }
+  for (int i = 0; i < kKeys / 16; ++i) ptx::pin_registers(weights[i]);
   ptx::pin_registers(o);
   ptx::wgmma_fence();
 #pragma unroll
   for (int i = 0; i < kKeys / 16; ++i) {
     const std::uint64_t values = ptx::mn_major_128b(v + i * 16 * kRowBytes, kChunkBytes);
-    ptx::Wgmma<__nv_bfloat16, kHeadDim>::rs<1>(o, packed[i], values, 1);
+    ptx::Wgmma<__nv_bfloat16, kHeadDim>::rs<1>(o, weights[i], values, 1);
   }
   ptx::wgmma_commit();
-  ptx::wgmma_wait<0>();
-  ptx::pin_registers(o);
 }
 
-/// Adds what the other warpgroup has of this one's half of the columns, and divides by the sum.
-template <int kGroup>
-__device__ void merge(Rows& rows, std::byte* rings) {
-  constexpr int kKept = kGroup * kHalfValues;
-  constexpr int kSent = kHalfValues - kKept;
-  const int thread = int(threadIdx.x) % kGroupThreads;
-  auto* sent = reinterpret_cast<float4*>(rings + kGroup * kRingBytes) + thread;
-  auto* received = reinterpret_cast<const float4*>(rings + (1 - kGroup) * kRingBytes) + thread;
-#pragma unroll
-  for (int i = 0; i < kHalfVectors; ++i) {
-    const float* o = rows.o + kSent + 4 * i;
-    sent[i * kGroupThreads] = make_float4(o[0], o[1], o[2], o[3]);
-  }
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    rows.sum[h] += __shfl_xor_sync(~0u, rows.sum[h], 1);
-    rows.sum[h] += __shfl_xor_sync(~0u, rows.sum[h], 2);
-  }
-  sent[kHalfVectors * kGroupThreads] =
-      make_float4(rows.largest[0], rows.largest[1], rows.sum[0], rows.sum[1]);
-  ptx::named_barrier(kBothGroups, kGroups * kGroupThreads);
-
-  const float4 other = received[kHalfVectors * kGroupThreads];
-  const float other_largest[2] = {other.x, other.y}, other_sum[2] = {other.z, other.w};
-  float here[2], there[2];
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const float largest = fmaxf(rows.largest[h], other_largest[h]);
-    here[h] = ptx::exp2_approx(rows.largest[h] - largest);
-    there[h] = ptx::exp2_approx(other_largest[h] - largest);
-    const float sum = rows.sum[h] * here[h] + other_sum[h] * there[h];
-    here[h] /= sum;
-    there[h] /= sum;
-  }
-#pragma unroll
-  for (int i = 0; i < kHalfVectors; ++i) {
-    const float4 x = received[i * kGroupThreads];
-    float* o = rows.o + kKept + 4 * i;
-    o[0] = o[0] * here[0] + x.x * there[0];
-    o[1] = o[1] * here[0] + x.y * there[0];
-    o[2] = o[2] * here[1] + x.z * there[1];
-    o[3] = o[3] * here[1] + x.w * there[1];
-  }
-}
-
-/// Writes this warpgroup's half of the columns, turned into whole vectors in shared memory. Vectors
-/// are permuted within a row so that the rows of a warp fall on different banks.
-template <int kGroup>
-__device__ void store(const Params& p, const Rows& rows, std::byte* shared, int first_row) {
-  constexpr int kVectors = kHeadDim / 8;
-  constexpr int kHalf = kVectors / kGroups;
-  const int thread = int(threadIdx.x) % kGroupThreads;
-  const auto at = [=](int row, int vector) {
-    return shared + (row * kVectors + (vector ^ (row % 8))) * 16;
-  };
-#pragma unroll
-  for (int i = 0; i < kHalfValues / 2; ++i) {
-    const int row = thread / 32 * 16 + thread % 32 / 4 + i % 2 * 8;
-    const float* o = rows.o + kGroup * kHalfValues + 2 * i;
-    *reinterpret_cast<std::uint32_t*>(at(row, kGroup * kHalf + i / 2) + thread % 4 * 4) =
-        packed_pair(DType::kBf16, o[0], o[1]);
-  }
-  ptx::named_barrier(kOneGroup + kGroup, kGroupThreads);
-  for (int i = thread; i < kTileRows * kHalf; i += kGroupThreads) {
-    const int row = i / kHalf;
-    const int vector = kGroup * kHalf + i % kHalf;
-    if (first_row + row >= p.rows * p.heads) break;
-    reinterpret_cast<uint4*>(p.out)[std::size_t(first_row + row) * kVectors + vector] =
-        *reinterpret_cast<const uint4*>(at(row, vector));
-  }
-}
-
-/// All blocks of one warpgroup.
-__device__ void attend(const Params& p, const Ring& ring, Rows& rows, std::byte* shared, Seen seen,
-                       const int (&visible)[2]) {
-  const std::uint32_t q = ptx::shared_address(shared);
-  for (int item = 0; item < ring.items; item += 2) {
-    const int first_key = ring.first_key(item);
-    float s[kKeys / 2];
-    ring.wait(item);
-    multiply_keys(s, q, ring.slot(item));
-    ring.release(item);
-    if (first_key + kKeys > seen.least) hide_keys(s, visible, first_key);
-    weigh(s, rows, p.scale);
-    const std::uint32_t values = ring.slot(item + 1);
-    ring.wait(item + 1);
-    if (item + 2 >= ring.items) {
-      clear_values(shared + (values - q), min(seen.most - first_key, kKeys), ring.group);
+/// All blocks of one warpgroup, at least one. A turn is the values of a block and the keys of the
+/// next.
+__device__ void attend(const Params& p, const Ring& ring, const Turns& turns, int blocks,
+                       Queries& queries, const Seen& seen, std::byte* shared, Rows& rows) {
+  float s[kKeys / 2];
+  Weights weights;
+  turns.wait(0);
+  int block = 0;
+#pragma unroll 1
+  do {
+    const int keys = 2 * block, values = keys + 1;
+    const int first_key = ring.first_key(keys);
+    ring.wait(keys);
+    multiply_keys(s, queries, ring.slot(keys));
+    turns.pass();
+    ptx::wgmma_wait<0>();
+    ptx::pin_registers(s);
+    ptx::pin_registers(rows.o);
+    meet_in_group(ring.group);
+    // These keys' slot and that of the values in front of them are free.
+#pragma unroll 1
+    for (int item = max(keys + 2, kSlots); item < min(keys + 4, 2 * blocks); ++item) {
+      ring.load(item);
     }
-    add_values(rows.o, s, values);
-    ring.release(item + 1);
+    if (first_key + kKeys > seen.least) hide_keys(s, seen.own, first_key);
+    weigh(s, rows, p.scale);
+    pack(s, weights);
+    ring.wait(values);
+    if (first_key + kKeys > seen.most) {
+      std::byte* const cleared = shared + (ring.slot(values) - queries.tile);
+      clear_values(cleared, max(seen.most - first_key, 0), ring.group);
+    }
+    turns.wait(block + 1);
+    add_values(rows.o, weights, ring.slot(values));
+  } while (++block < blocks);
+  turns.pass();
+  ptx::wgmma_wait<0>();
+  ptx::pin_registers(rows.o);
+  meet_in_group(ring.group);
+}
+
+__device__ void start_barriers(std::uint32_t barriers, const Params& p) {
+  if (threadIdx.x == 0) {
+    for (const CUtensorMap* map : {&p.q, &p.k, &p.v}) ptx::prefetch_tensor_map(map);
+#pragma unroll 1
+    for (int i = 0; i < kBarriers; ++i) ptx::mbarrier_init(barriers + i * 8, kGroupWarps);
+    ptx::fence_mbarrier_init();
   }
+  __syncthreads();
 }
 
 __global__ __launch_bounds__(kGroups* kGroupThreads) void attention_multi_query_kernel(
     const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) std::byte shared[];
   cuda::allow_next();
-  const int group = int(threadIdx.x) / kGroupThreads;
-  const int warp = int(threadIdx.x) / 32 % kGroupWarps;
+  const int group = int(threadIdx.x / kGroupThreads);
   const int first_row = int(blockIdx.x) * kTileRows;
-  const std::uint32_t queries = ptx::shared_address(shared);
-  const std::uint32_t query_barrier = queries + kBarriersAt;
-  if (threadIdx.x == 0) {
-    for (const CUtensorMap* map : {&p.q, &p.k, &p.v}) ptx::prefetch_tensor_map(map);
-    for (int i = 0; i < 1 + kGroups * kSlots; ++i) {
-      ptx::mbarrier_init(query_barrier + i * 8, kGroupWarps);
-    }
-    ptx::fence_mbarrier_init();
-  }
-  __syncthreads();
+  Queries queries{ptx::shared_address(shared), {}};
+  const std::uint32_t barriers = queries.tile + kBarriersAt;
+  const Turns turns{group, barriers + 8};
+  const Ring ring{p, group, queries.tile + kQueryBytes + group * kRingBytes,
+                  barriers + (1 + kGroups + group * kSlots) * 8};
+  start_barriers(barriers, p);
   cuda::wait_for_previous();
 
-  if (group == 0 && threadIdx.x % 32 == 0) {
-    ptx::mbarrier_expect(query_barrier, kQueryChunkBytes);
-    ptx::tensor_load(queries + warp * kQueryChunkBytes, &p.q, warp * kChunkColumns, first_row,
-                     query_barrier);
+  // The first warpgroup's keys arrive meanwhile: it is the first to multiply.
+  if (group == 1 && lane() == 0) {
+    ptx::mbarrier_expect(barriers, kQueryChunkBytes);
+    ptx::tensor_load(queries.tile + group_warp() * kQueryChunkBytes, &p.q,
+                     group_warp() * kChunkColumns, first_row, barriers);
   }
   __syncwarp();
-  const Seen seen = keys_seen(p, first_row);
-  const int blocks = (seen.most + kKeys - 1) / kKeys;
-  const Ring ring{p, group, (blocks + kGroups - 1 - group) / kGroups * 2,
-                  queries + kQueryBytes + group * kRingBytes,
-                  query_barrier + (1 + group * kSlots) * 8};
-  for (int item = 0; item < kSlots; ++item) ring.load(item);
+  ring.load(0);
+  ring.load(1);
+  const Seen seen = keys_seen(p, first_row, first_row + group_warp() * 16 + lane() / 4);
+  // A warpgroup has one block at least, whose keys may all be unseen.
+  const int tile_blocks = (seen.most + kKeys - 1) / kKeys;
+  const int blocks = max((tile_blocks + kGroups - 1 - group) / kGroups, 1);
+  if (blocks > 1) ring.load(2);
 
   Rows rows{{}, {-INFINITY, -INFINITY}, {}};
-  const int row = first_row + warp * 16 + int(threadIdx.x) % 32 / 4;
-  const int visible[2] = {keys_of_row(p, row), keys_of_row(p, row + 8)};
-  ptx::mbarrier_wait(query_barrier, 0);
-  attend(p, ring, rows, shared, seen, visible);
-  if (group == 0) {
-    merge<0>(rows, shared + kQueryBytes);
-    store<0>(p, rows, shared, first_row);
-  } else {
-    merge<1>(rows, shared + kQueryBytes);
-    store<1>(p, rows, shared, first_row);
-  }
+  ptx::mbarrier_wait(barriers, 0);
+  queries.hold();
+  attend(p, ring, turns, blocks, queries, seen, shared, rows);
+  std::byte* const rings = shared + kQueryBytes;
+  merge(rows, rings + group * kRingBytes, rings + (1 - group) * kRingBytes);
+  store(rows, group, shared, p.out + std::size_t(first_row) * kHeadDim,
+        (p.rows << p.head_bits) - first_row);
 }
 
 }  // namespace
+}  // namespace multi_query
 
 bool attention_multi_query_takes(const AttentionParams& p) {
   const auto aligned = [](const void* data) { return std::uintptr_t(data) % 16 == 0; };
+  using namespace multi_query;
   return p.dtype == DType::kBf16 && p.head_dim == kHeadDim && p.kv_heads == 1 &&
          kTileRows % p.heads == 0 && p.sequences == 1 && p.rows > kTileRows &&
          p.q_stride == p.heads * kHeadDim && p.out_stride == p.heads * kHeadDim &&
@@ -370,6 +297,7 @@ bool attention_multi_query_takes(const AttentionParams& p) {
 }
 
 void attention_multi_query(const AttentionParams& p, CUstream_st* stream) {
+  using namespace multi_query;
   const int rows = p.rows * p.heads;
   const cuda::MapAxis columns{kHeadDim, 1, kChunkColumns};
   const cuda::MapAxis query_axes[] = {columns, {rows, kHeadDim, kTileRows}};
@@ -381,7 +309,7 @@ void attention_multi_query(const AttentionParams& p, CUstream_st* stream) {
       .visible = p.visible,
       .out = static_cast<__nv_bfloat16*>(p.out),
       .rows = p.rows,
-      .heads = p.heads,
+      .head_bits = std::countr_zero(unsigned(p.heads)),
       .kv_rows = p.kv_rows,
       .scale = p.scale * 1.44269504f,  // log2(e)
   };

@@ -28,7 +28,8 @@ struct TiledGemm {
   int units;
   int first_column;  // kQkv without queries begins at the keys
   Form form;
-  bool vectors;  // rows of out and scaled are 16-byte aligned
+  bool reads_again;  // weights, in a later round
+  bool vectors;      // rows of out and scaled are 16-byte aligned
 };
 
 constexpr int kBlock = 64;  // elements of k in a stage: a row of swizzled memory

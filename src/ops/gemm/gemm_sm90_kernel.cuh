@@ -300,7 +300,8 @@ struct TiledKernel {
       if constexpr (kMoves && kTile.row_groups == 2) ptx::shrink_registers<40>();
       if constexpr (kMoves && kTile.row_groups == 3) ptx::shrink_registers<32>();
       const bool works = threadIdx.x % kGroupThreads == 0;
-      const std::uint64_t policy = ptx::evict_first_policy();
+      const std::uint64_t policy =
+          p.reads_again ? ptx::evict_normal_policy() : ptx::evict_first_policy();
       const int early = works ? produce_early(policy) : 0;
       cuda::wait_for_previous();
       if (works) produce(early, policy);
