@@ -143,10 +143,7 @@ constexpr auto kShareX = Pair::kShareX;
 /// are far from the best are left out.
 const std::vector<Measured> kMeasured{
     {qkv(576, 2560, 2048),
-     {{{2, 128, kShareX}, 18.66},
-      {{2, 192, kShareX}, 22.76},
-      {{2, 256, kSplitK}, 17.99},
-      {{3, 128, kSplitK}, 15.76}}},
+     {{{2, 192, kShareX}, 22.76}, {{2, 256, kSplitK}, 17.99}, {{3, 128, kSplitK}, 15.76}}},
     {linear(576, 2048, 2048),
      {{{2, 96, kShareX}, 14.55},
       {{2, 128, kShareX}, 15.55},
@@ -162,8 +159,7 @@ const std::vector<Measured> kMeasured{
       {{2, 256, kSplitK}, 86.50},
       {{3, 96, kSplitK}, 63.64},
       {{3, 128, kSplitK}, 67.21}}},
-    {qkv(832, 2560, 2048),
-     {{{2, 128, kShareX}, 34.12}, {{2, 192, kShareX}, 23.33}, {{3, 128, kSplitK}, 29.12}}},
+    {qkv(832, 2560, 2048), {{{2, 192, kShareX}, 23.33}, {{3, 128, kSplitK}, 29.12}}},
     {linear(832, 2048, 2048),
      {{{2, 128, kShareX}, 16.03},
       {{2, 160, kSplitK}, 23.90},

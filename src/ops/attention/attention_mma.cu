@@ -7,6 +7,8 @@
 // that leaves a scheduler one warp, two warps own the same rows, each sees every other block of
 // keys, and at the end each finishes half of the rows.
 
+#include <bit>
+
 #include "cuda/launch.h"
 #include "cuda/ptx/memory.cuh"
 #include "cuda/ptx/mma.cuh"
@@ -17,13 +19,28 @@ namespace saccade::ops::detail {
 namespace mma_rows {
 namespace {
 
+/// Division of numbers below 2^31 by one divisor: a multiplication.
+struct Divider {
+  std::uint32_t factor;  // ceil(2^shift / divisor)
+  int shift;
+
+  explicit Divider(std::uint32_t divisor) : shift(31 + std::bit_width(divisor - 1)) {
+    factor = std::uint32_t(((std::uint64_t(1) << shift) + divisor - 1) / divisor);
+  }
+
+  __device__ int quotient(int dividend) const {
+    return int(std::uint64_t(std::uint32_t(dividend)) * factor >> shift);
+  }
+};
+
 struct PackedParams : AttentionParams {
   int group;        // query heads of one kv head
   int packed_rows;  // of one sequence and kv head: token * group + head in the group
+  Divider by_group;
 };
 
 __device__ int token_of(const PackedParams& p, int packed_row) {
-  return p.group == 1 ? packed_row : packed_row / p.group;
+  return p.by_group.quotient(packed_row);
 }
 
 /// The offset of a packed row's vector in q or out.
@@ -51,6 +68,7 @@ __device__ Seen keys_seen_by_tile(const PackedParams& p) {
   const int first = blockIdx.x * E::kRows;
   const int last = min(first + E::kRows, p.packed_rows) - 1;
   seen.most = 0;
+#pragma unroll 1
   for (int token = token_of(p, first) + int(threadIdx.x % 32); token <= token_of(p, last);
        token += 32) {
     const int keys = keys_seen(p, token);
@@ -80,10 +98,8 @@ struct CopyPlace {
 template <typename E>
 __device__ void load_queries(const PackedParams& p, const CopyPlace<E>& place, std::uint32_t tile) {
   const auto* q = static_cast<const std::uint16_t*>(p.q);
-#pragma unroll
-  for (int i = 0; i < E::kRows; i += CopyPlace<E>::kStep) {
-    const int row = i + place.row;
-    if (row >= E::kRows) continue;
+#pragma unroll 1
+  for (int row = place.row; row < E::kRows; row += CopyPlace<E>::kStep) {
     const int packed_row = int(blockIdx.x) * E::kRows + row;
     const bool is_there = packed_row < p.packed_rows && place.chunk * kChunk < p.head_dim;
     const auto* from = q + offset_of(p, packed_row, p.q_stride) + place.chunk * kChunk;
@@ -135,6 +151,7 @@ __device__ void store_rows(const PackedParams& p, const Rows<E>& rows, std::uint
   }
   __syncwarp();
   auto* out = static_cast<std::uint16_t*>(p.out);
+#pragma unroll 1
   for (int index = lane; index < kOwn * E::kTiles; index += 32) {
     const int row = index / E::kTiles, chunk = index % E::kTiles;
     const int packed_row = int(blockIdx.x) * E::kRows + first + row;
@@ -162,28 +179,29 @@ __global__ __launch_bounds__(E::kThreads) void attention_mma_kernel(
   cuda::allow_next();
   extern __shared__ __align__(16) std::uint8_t shared[];
   const std::uint32_t queries = ptx::shared_address(shared);
-  const std::uint32_t k_tiles = queries + E::kRows * E::kPitch;
-  const std::uint32_t v_tiles = k_tiles + E::kStages * E::kTileBytes;
+  const std::uint32_t tiles = queries + E::kRows * E::kPitch;
   const int lane = threadIdx.x % 32;
   const int warp_row = threadIdx.x / 32 % E::kRowWarps * 16;
   const int group = threadIdx.x / 32 / E::kRowWarps;
-  const std::uint32_t q = queries + (warp_row + lane % 16) * E::kPitch + lane / 16 * kChunkBytes;
+  const std::uint32_t q =
+      queries + (warp_row + (lane % 16 ^ 8 * group)) * E::kPitch + lane / 16 * kChunkBytes;
   const std::uint32_t v_lane = lane % 16 * E::kPitch + lane / 16 * kChunkBytes;
   const float scale = p.scale * 1.44269504f;  // log2 e
   const CopyPlace<E> place;
-  const auto tile_of = [](int stage) { return std::uint32_t(stage % E::kStages * E::kTileBytes); };
+  const auto keys_of = [=](int stage) { return tiles + 2 * (stage % E::kStages) * E::kTileBytes; };
+  const auto values_of = [=](int stage) { return keys_of(stage) + E::kTileBytes; };
 
   cuda::wait_for_previous();
   const Seen seen = keys_seen_by_tile<E>(p);
   load_queries<E>(p, place, queries);  // in the first keys' group of copies
-  for (int stage = 0; stage < E::kStages; ++stage) {
-    load_keys<E>(p, place, p.k, stage, seen.most, k_tiles + tile_of(stage));
-    load_keys<E>(p, place, p.v, stage, seen.most, v_tiles + tile_of(stage));
+#pragma unroll 1
+  for (int i = 0; i < 2 * E::kStages; ++i) {
+    load_keys<E>(p, place, i % 2 == 0 ? p.k : p.v, i / 2, seen.most, tiles + i * E::kTileBytes);
   }
 
   Rows<E> rows;
   for (int half = 0; half < 2; ++half) {
-    const int packed_row = int(blockIdx.x) * E::kRows + warp_row + lane / 4 + 8 * half;
+    const int packed_row = int(blockIdx.x) * E::kRows + warp_row + lane / 4 + 8 * (half ^ group);
     // Rows that fill the last tile up see what its last row sees.
     rows.keys[half] = keys_seen(p, token_of(p, min(packed_row, p.packed_rows - 1)));
   }
@@ -196,17 +214,17 @@ __global__ __launch_bounds__(E::kThreads) void attention_mma_kernel(
   for (int stage = 0;;) {
     const int begin = stage * E::kStageKeys + group * E::kKeys;
     Logits<E> logits = {};
-    multiply_keys<T>(rows, q, k_tiles + tile_of(stage) + own, logits);
+    multiply_keys<T>(rows, q, keys_of(stage) + own, logits);
     if (begin + E::kKeys > seen.least) mask_unseen(rows, begin, logits);
     softmax_step(rows, scale, logits);
     ptx::copy_async_wait<kInFlight>();
     __syncthreads();  // The values are there, and nobody needs the keys any more.
-    load_keys<E>(p, place, p.k, stage + E::kStages, seen.most, k_tiles + tile_of(stage));
-    add_values<T>(rows, logits, v_tiles + tile_of(stage) + own + v_lane);
+    load_keys<E>(p, place, p.k, stage + E::kStages, seen.most, keys_of(stage));
+    add_values<T>(rows, logits, values_of(stage) + own + v_lane);
     if (++stage * E::kStageKeys >= seen.most) break;
     ptx::copy_async_wait<kInFlight>();
     __syncthreads();  // The next keys are there, and nobody needs the values any more.
-    load_keys<E>(p, place, p.v, stage + E::kStages - 1, seen.most, v_tiles + tile_of(stage - 1));
+    load_keys<E>(p, place, p.v, stage + E::kStages - 1, seen.most, values_of(stage - 1));
   }
   store_rows<T>(p, rows, shared);
 }
@@ -215,7 +233,7 @@ template <typename T, int kTiles, int kRowWarps, int kGroups>
 void start(const AttentionParams& p, cudaStream_t stream) {
   using E = Extents<kTiles, kRowWarps, kGroups>;
   const int group = p.heads / p.kv_heads;
-  const PackedParams packed{p, group, p.rows * group};
+  const PackedParams packed{p, group, p.rows * group, Divider(std::uint32_t(group))};
   const int tiles = (packed.packed_rows + E::kRows - 1) / E::kRows;
   cuda::launch(attention_mma_kernel<T, E>,
                {.grid = dim3(unsigned(tiles), unsigned(p.kv_heads), unsigned(p.sequences)),

@@ -36,7 +36,8 @@ struct Extents {
 };
 
 /// A thread's share of its warp's 16 rows: fragments of rows lane / 4 (elements 0, 1) and
-/// lane / 4 + 8 (elements 2, 3).
+/// lane / 4 + 8 (elements 2, 3); the other way round in the second group of warps, so that each
+/// finishes its first row.
 template <typename E>
 struct Rows {
   std::uint32_t q[E::kHoldsQ ? E::kSteps : 1][4];
@@ -189,14 +190,13 @@ __device__ Row<E> row_of(const Rows<E>& rows, bool second) {
 /// partner in the other group. By the whole CTA, once nobody needs `exchange` any more.
 template <typename E>
 __device__ Row<E> merged_row(const Rows<E>& rows, float2* exchange) {
-  const bool second = threadIdx.x >= E::kThreads / 2;
-  const Row<E> given = row_of(rows, !second);
+  const Row<E> given = row_of(rows, true);
   float2* const to = exchange + threadIdx.x;
 #pragma unroll
   for (int tile = 0; tile < E::kTiles; ++tile) to[tile * E::kThreads] = given.sums[tile];
   to[E::kTiles * E::kThreads] = {given.largest, given.total};
   __syncthreads();
-  Row<E> row = row_of(rows, second);
+  Row<E> row = row_of(rows, false);
   const float2* const from = exchange + (threadIdx.x + E::kThreads / 2) % E::kThreads;
   const float2 others = from[E::kTiles * E::kThreads];
   const float largest = fmaxf(row.largest, others.x);
@@ -218,7 +218,7 @@ __device__ void divide_row(const Row<E>& row, std::uint8_t* to) {
   float total = row.total;
   total += __shfl_xor_sync(~0u, total, 1);
   total += __shfl_xor_sync(~0u, total, 2);
-  const float inverse = 1.0f / total;
+  const float inverse = ptx::reciprocal_approx(total);
   auto* const pairs = reinterpret_cast<std::uint32_t*>(to) + threadIdx.x % 4;
 #pragma unroll
   for (int tile = 0; tile < E::kTiles; ++tile) {

@@ -137,8 +137,8 @@ void gemm_sm90(const GemmParams& p, CUstream_st* stream) {
 
 bool project_qkv_sm90_takes(const QkvParams& p) {
   const RopeParams& r = p.rope;
-  return tensor_cores_take(p.gemm) && r.head_dim % kHeadColumns == 0 && aligned(r.q) &&
-         aligned(r.k) && aligned(r.v) && aligned(r.table, 8) &&
+  return tensor_cores_take(p.gemm) && r.head_dim % kHeadColumns == 0 && r.dtype != DType::kF32 &&
+         aligned(r.q) && aligned(r.k) && aligned(r.v) && aligned(r.table, 8) &&
          choose_tile(tile_problem(p), kTypicalMultiprocessors).has_value();
 }
 

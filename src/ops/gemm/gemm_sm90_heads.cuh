@@ -90,8 +90,8 @@ __device__ inline void finish_heads(const TiledGemm& tiled, const float (&sums)[
       turns[i].load(p, next, position);
       const HeadRow to = head_row(p, chunk.head, row, position);
       const RowChunk at{to.at + chunk.dim, row < tiled.gemm.m ? kHeadColumns / 2 : 0};
-      store_chunk(to.data, p.dtype, at, true, low);
-      store_chunk(to.data, p.dtype, {at.at + p.head_dim / 2, at.limit}, true, high);
+      store_vectors(to.data, p.dtype, at, low);
+      store_vectors(to.data, p.dtype, {at.at + p.head_dim / 2, at.limit}, high);
     }
     chunk = next;
   }

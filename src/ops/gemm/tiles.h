@@ -37,17 +37,16 @@ struct GemmTile {
 
 // The compiled tiles. Each serves one of the products of a real policy, at some number of rows.
 inline constexpr GemmTile kLinearBf16Tiles[] = {{2, 96, Pair::kShareX},  {2, 128, Pair::kShareX},
-                                                {2, 160, Pair::kSplitK}, {2, 256, Pair::kSplitK},
-                                                {3, 96, Pair::kSplitK},  {3, 128, Pair::kSplitK}};
+                                                {2, 96, Pair::kSplitK},  {2, 160, Pair::kSplitK},
+                                                {2, 256, Pair::kSplitK}, {3, 96, Pair::kSplitK},
+                                                {3, 128, Pair::kSplitK}};
 inline constexpr GemmTile kLinearF16Tiles[] = {{2, 64, Pair::kShareX},  {2, 96, Pair::kShareX},
                                                {2, 160, Pair::kShareX}, {3, 144, Pair::kShareX},
                                                {2, 128, Pair::kNone},   {2, 96, Pair::kSplitK},
                                                {2, 128, Pair::kSplitK}};
 inline constexpr GemmTile kGegluBf16Tiles[] = {{2, 256, Pair::kShareX}, {3, 192, Pair::kShareX}};
-inline constexpr GemmTile kQkvBf16Tiles[] = {{2, 128, Pair::kShareX},
-                                             {2, 192, Pair::kShareX},
-                                             {2, 256, Pair::kSplitK},
-                                             {3, 128, Pair::kSplitK}};
+inline constexpr GemmTile kQkvBf16Tiles[] = {
+    {2, 192, Pair::kShareX}, {2, 256, Pair::kSplitK}, {3, 128, Pair::kSplitK}};
 
 std::span<const GemmTile> compiled_tiles(Product, DType);
 
