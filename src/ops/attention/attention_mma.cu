@@ -33,6 +33,7 @@ struct Divider {
   }
 };
 
+/// With `scale` for logits to the base 2.
 struct PackedParams : AttentionParams {
   int group;        // query heads of one kv head
   int packed_rows;  // of one sequence and kv head: token * group + head in the group
@@ -78,17 +79,23 @@ __device__ Seen keys_seen_by_tile(const PackedParams& p) {
 }
 
 /// The row and the chunk where a thread begins to copy. A warp copies whole rows, and its last
-/// lanes none where rows do not fill it.
+/// lanes none where rows do not fill it. Each one is found anew: one kept from the first copies to
+/// the last would cost registers that the rows need.
 template <typename E>
 struct CopyPlace {
   static constexpr int kWarpRows = 32 / E::kTiles;
   static constexpr int kStep = kWarpRows * E::kWarps;  // from a thread's row to its next
   static constexpr int kNone = 1 << 20;
 
-  int chunk = int(threadIdx.x % 32) % E::kTiles;
-  int row = int(threadIdx.x % 32) / E::kTiles < kWarpRows
-                ? int(threadIdx.x / 32) * kWarpRows + int(threadIdx.x % 32) / E::kTiles
-                : kNone;
+  int chunk;
+  int row;
+
+  __device__ CopyPlace() {
+    const unsigned thread = unsigned(ptx::opaque(int(threadIdx.x)));
+    const int row_of_warp = int(thread % 32) / E::kTiles;
+    chunk = int(thread % 32) % E::kTiles;
+    row = row_of_warp < kWarpRows ? int(thread / 32) * kWarpRows + row_of_warp : kNone;
+  }
 
   __device__ std::uint32_t offset(int of_row) const {
     return std::uint32_t(of_row * E::kPitch + chunk * kChunkBytes);
@@ -107,15 +114,16 @@ __device__ void load_queries(const PackedParams& p, const CopyPlace<E>& place, s
   }
 }
 
-/// A stage's keys of k or v, as one group of copies, if there are such keys; zeros from key `end`
-/// on: what lies there may be NaN.
+/// Tile 2 i is the keys of stage i, 2 i + 1 their values: one group of copies, to its place in the
+/// ring of `tiles`, if there are such keys. Zeros from key `end` on: what lies there may be NaN.
 template <typename E>
-__device__ void load_keys(const PackedParams& p, const CopyPlace<E>& place, const void* matrix,
-                          int stage, int end, std::uint32_t tile) {
-  const int begin = stage * E::kStageKeys;
+__device__ void load_tile(const PackedParams& p, const CopyPlace<E>& place, int tile, int end,
+                          std::uint32_t tiles) {
+  const int begin = tile / 2 * E::kStageKeys;
   if (begin < end) {
+    const std::uint32_t to = tiles + tile % E::kTilesHeld * E::kTileBytes;
     const bool is_there = place.chunk * kChunk < p.head_dim;
-    const auto* from = static_cast<const std::uint16_t*>(matrix) +
+    const auto* from = static_cast<const std::uint16_t*>(tile % 2 == 0 ? p.k : p.v) +
                        (std::int64_t(blockIdx.z) * p.kv_rows + begin + place.row) * p.kv_stride +
                        int(blockIdx.y) * p.head_dim + place.chunk * kChunk;
 #pragma unroll
@@ -123,7 +131,7 @@ __device__ void load_keys(const PackedParams& p, const CopyPlace<E>& place, cons
       const int key = i + place.row;
       const bool copied = is_there && begin + key < end;
       if (key < E::kStageKeys) {
-        ptx::copy_async_16(tile + place.offset(key), from, copied ? kChunkBytes : 0);
+        ptx::copy_async_16(to + place.offset(key), from, copied ? kChunkBytes : 0);
       }
       from += CopyPlace<E>::kStep * p.kv_stride;
     }
@@ -186,18 +194,13 @@ __global__ __launch_bounds__(E::kThreads) void attention_mma_kernel(
   const std::uint32_t q =
       queries + (warp_row + (lane % 16 ^ 8 * group)) * E::kPitch + lane / 16 * kChunkBytes;
   const std::uint32_t v_lane = lane % 16 * E::kPitch + lane / 16 * kChunkBytes;
-  const float scale = p.scale * 1.44269504f;  // log2 e
   const CopyPlace<E> place;
-  const auto keys_of = [=](int stage) { return tiles + 2 * (stage % E::kStages) * E::kTileBytes; };
-  const auto values_of = [=](int stage) { return keys_of(stage) + E::kTileBytes; };
 
   cuda::wait_for_previous();
   const Seen seen = keys_seen_by_tile<E>(p);
   load_queries<E>(p, place, queries);  // in the first keys' group of copies
 #pragma unroll 1
-  for (int i = 0; i < 2 * E::kStages; ++i) {
-    load_keys<E>(p, place, i % 2 == 0 ? p.k : p.v, i / 2, seen.most, tiles + i * E::kTileBytes);
-  }
+  for (int tile = 0; tile < E::kTilesHeld; ++tile) load_tile<E>(p, place, tile, seen.most, tiles);
 
   Rows<E> rows;
   for (int half = 0; half < 2; ++half) {
@@ -206,25 +209,27 @@ __global__ __launch_bounds__(E::kThreads) void attention_mma_kernel(
     rows.keys[half] = keys_seen(p, token_of(p, min(packed_row, p.packed_rows - 1)));
   }
 
-  constexpr int kInFlight = 2 * E::kStages - 2;  // behind the group that is needed next
-  ptx::copy_async_wait<kInFlight + 1>();
+  ptx::copy_async_wait<E::kTilesHeld - 1>();
   __syncthreads();
   load_fragments(rows, q);
-  const std::uint32_t own = group * E::kBlockBytes;
   for (int stage = 0;;) {
     const int begin = stage * E::kStageKeys + group * E::kKeys;
+    const std::uint32_t keys =
+        tiles + stage % E::kStages * 2 * E::kTileBytes + group * E::kBlockBytes;
     Logits<E> logits = {};
-    multiply_keys<T>(rows, q, keys_of(stage) + own, logits);
+    multiply_keys<T>(rows, q, keys, logits);
     if (begin + E::kKeys > seen.least) mask_unseen(rows, begin, logits);
-    softmax_step(rows, scale, logits);
-    ptx::copy_async_wait<kInFlight>();
-    __syncthreads();  // The values are there, and nobody needs the keys any more.
-    load_keys<E>(p, place, p.k, stage + E::kStages, seen.most, keys_of(stage));
-    add_values<T>(rows, logits, values_of(stage) + own + v_lane);
+    softmax_step(rows, p.scale, logits);
+    ptx::copy_async_wait<E::kTilesHeld - 2>();
+    __syncthreads();  // The values are there.
+    add_values<T>(rows, logits, keys + E::kTileBytes + v_lane);
     if (++stage * E::kStageKeys >= seen.most) break;
-    ptx::copy_async_wait<kInFlight>();
-    __syncthreads();  // The next keys are there, and nobody needs the values any more.
-    load_keys<E>(p, place, p.v, stage + E::kStages - 1, seen.most, values_of(stage - 1));
+    ptx::copy_async_wait<E::kTilesHeld - 3>();
+    __syncthreads();  // The next keys are there, and nobody needs these tiles any more.
+#pragma unroll 1
+    for (int i = -2; i < 0; ++i) {
+      load_tile<E>(p, {}, 2 * stage + E::kTilesHeld + i, seen.most, tiles);
+    }
   }
   store_rows<T>(p, rows, shared);
 }
@@ -233,7 +238,8 @@ template <typename T, int kTiles, int kRowWarps, int kGroups>
 void start(const AttentionParams& p, cudaStream_t stream) {
   using E = Extents<kTiles, kRowWarps, kGroups>;
   const int group = p.heads / p.kv_heads;
-  const PackedParams packed{p, group, p.rows * group, Divider(std::uint32_t(group))};
+  PackedParams packed{p, group, p.rows * group, Divider(std::uint32_t(group))};
+  packed.scale *= 1.44269504f;  // log2 e
   const int tiles = (packed.packed_rows + E::kRows - 1) / E::kRows;
   cuda::launch(attention_mma_kernel<T, E>,
                {.grid = dim3(unsigned(tiles), unsigned(p.kv_heads), unsigned(p.sequences)),

@@ -28,9 +28,10 @@ struct Extents {
   static constexpr int kKeys = kTiles > 16 ? 32 : 64;  // of a warp's block
   static constexpr int kStageKeys = kGroups * kKeys;
   static constexpr int kStages = kTiles > 9 ? 2 : 4 / kGroups;
+  static constexpr int kTilesHeld = 2 * kStages;  // of keys and of values in turn
   static constexpr int kBlockBytes = kKeys * kPitch;
   static constexpr int kTileBytes = kStageKeys * kPitch;
-  static constexpr int kSharedBytes = kRows * kPitch + kStages * 2 * kTileBytes;
+  static constexpr int kSharedBytes = kRows * kPitch + kTilesHeld * kTileBytes;
   static constexpr bool kHoldsQ = kTiles <= 16;  // in registers, next to the sums
   static_assert(kGroups == 1 || (kGroups == 2 && kHoldsQ));
 };

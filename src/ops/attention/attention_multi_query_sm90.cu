@@ -146,7 +146,7 @@ struct Queries {
 };
 
 /// s = q k^T, not waited for.
-__device__ void multiply_keys(float (&s)[kKeys / 2], Queries& q, std::uint32_t k) {
+__device__ void multiply_keys(float (&s)[kKeys / 2], const Queries& q, std::uint32_t k) {
   using Product = ptx::Wgmma<__nv_bfloat16, kKeys>;
   ptx::pin_registers(s);
   ptx::wgmma_fence();
@@ -164,8 +164,9 @@ __device__ void multiply_keys(float (&s)[kKeys / 2], Queries& q, std::uint32_t k
   ptx::wgmma_commit();
 }
 
-/// The keys from `first_unseen` on weigh nothing, but their values may be NaN.
-__device__ void clear_values(std::byte* values, int first_unseen, int group) {
+/// The keys from `first_unseen` on weigh nothing, but their values may be NaN. Before
+/// meet_in_group().
+__device__ void clear_values(std::byte* values, int first_unseen) {
   constexpr int kRowVectors = kRowBytes / 16;
 #pragma unroll 1
   for (int i = first_unseen * kRowVectors + group_thread(); i < kKeys * kRowVectors;
@@ -176,7 +177,6 @@ __device__ void clear_values(std::byte* values, int first_unseen, int group) {
     }
   }
   ptx::fence_async_shared();
-  meet_in_group(group);
 }
 
 /// o += weights v, not waited for.
@@ -196,7 +196,7 @@ __device__ void add_values(float (&o)[kHeadDim / 2], Weights& weights, std::uint
 /// All blocks of one warpgroup, at least one. A turn is the values of a block and the keys of the
 /// next.
 __device__ void attend(const Params& p, const Ring& ring, const Turns& turns, int blocks,
-                       Queries& queries, const Seen& seen, std::byte* shared, Rows& rows) {
+                       const Queries& queries, const Seen& seen, std::byte* shared, Rows& rows) {
   float s[kKeys / 2];
   Weights weights;
   turns.wait(0);
@@ -211,6 +211,11 @@ __device__ void attend(const Params& p, const Ring& ring, const Turns& turns, in
     ptx::wgmma_wait<0>();
     ptx::pin_registers(s);
     ptx::pin_registers(rows.o);
+    if (first_key + kKeys > seen.most) {
+      ring.wait(values);
+      std::byte* const cleared = shared + (ring.slot(values) - queries.tile);
+      clear_values(cleared, max(seen.most - first_key, 0));
+    }
     meet_in_group(ring.group);
     // These keys' slot and that of the values in front of them are free.
 #pragma unroll 1
@@ -221,10 +226,6 @@ __device__ void attend(const Params& p, const Ring& ring, const Turns& turns, in
     weigh(s, rows, p.scale);
     pack(s, weights);
     ring.wait(values);
-    if (first_key + kKeys > seen.most) {
-      std::byte* const cleared = shared + (ring.slot(values) - queries.tile);
-      clear_values(cleared, max(seen.most - first_key, 0), ring.group);
-    }
     turns.wait(block + 1);
     add_values(rows.o, weights, ring.slot(values));
   } while (++block < blocks);

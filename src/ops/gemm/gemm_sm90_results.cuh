@@ -218,13 +218,17 @@ __device__ inline Bend bend_of(Activation activation) {
   return {-1.59576912f * kLog2E, -1.59576912f * 0.044715f * kLog2E};
 }
 
-__device__ inline float bent(const Bend& bend, float x) {
-  const float power = ptx::exp2_approx(fmaf(bend.cubic * x, x, bend.linear) * x);
-  return x * ptx::reciprocal_approx(1 + power);
+/// 1 + 2^(...), of which more than 2^60 makes no difference.
+__device__ inline float bent_divisor(const Bend& bend, float x) {
+  return 1 + ptx::exp2_approx(fminf(fmaf(bend.cubic * x, x, bend.linear) * x, 60.0f));
 }
 
+/// Two quotients from one reciprocal, for these are what limits an epilogue.
 __device__ inline float2 bent(const Bend& bend, float2 x) {
-  return {bent(bend, x.x), bent(bend, x.y)};
+  const float a = bent_divisor(bend, x.x);
+  const float b = bent_divisor(bend, x.y);
+  const float inverse = ptx::reciprocal_approx(a * b);
+  return {x.x * (inverse * b), x.y * (inverse * a)};
 }
 
 /// Of the product for a chunk of out.
