@@ -45,8 +45,8 @@ Form form_of(Product product, const GemmParams& g) {
   return adds && (!g.scaled || g.scaled_type == g.x_type) ? Form::kResidual : Form::kAny;
 }
 
-CUtensorMap x_map(const GemmParams& p, const GemmTile& tile) {
-  const std::array<cuda::MapAxis, 2> axes{{{p.k, 1, kBlock}, {p.m, p.k, x_box_rows(tile)}}};
+CUtensorMap x_map(const GemmParams& p, int box_rows) {
+  const std::array<cuda::MapAxis, 2> axes{{{p.k, 1, kBlock}, {p.m, p.k, box_rows}}};
   return cuda::make_tensor_map(p.x, p.x_type, axes);
 }
 
@@ -68,7 +68,7 @@ CUtensorMap weight_map(const TiledGemm& p, Product product, const GemmTile& tile
     const std::array<cuda::MapAxis, 5> axes{{depth,
                                              eight,
                                              {2, dim / 2 * k, 2},
-                                             {dim / 16, 8 * k, kHeadColumns / 16},
+                                             {dim / 16, 8 * k, head_box_columns(tile) / 16},
                                              {heads, dim * k, 1}}};
     return cuda::make_tensor_map(g.weight, g.weight_type, axes);
   }
@@ -95,7 +95,8 @@ void run(Product product, const GemmParams& gemm, const RopeParams& rope, const 
   p.form = form_of(product, gemm);
   p.reads_again = choice.rounds > 1 && choice.row_tiles >= kManyRowTiles;
   p.vectors = gemm.n % 8 == 0;
-  p.x_map = x_map(gemm, choice.tile);
+  p.x_map = x_map(gemm, fetched_rows(choice.tile));
+  p.x_part_map = x_map(gemm, part_box_rows(choice.tile));
   p.weight_map = weight_map(p, product, choice.tile);
   launch(product, p, choice, stream);
 }
@@ -137,9 +138,9 @@ void gemm_sm90(const GemmParams& p, CUstream_st* stream) {
 
 bool project_qkv_sm90_takes(const QkvParams& p) {
   const RopeParams& r = p.rope;
-  return tensor_cores_take(p.gemm) && r.head_dim % kHeadColumns == 0 && r.dtype != DType::kF32 &&
-         aligned(r.q) && aligned(r.k) && aligned(r.v) && aligned(r.table, 8) &&
-         choose_tile(tile_problem(p), kTypicalMultiprocessors).has_value();
+  return tensor_cores_take(p.gemm) && r.head_dim % (2 * kHeadColumns) == 0 &&
+         r.dtype != DType::kF32 && aligned(r.q) && aligned(r.k) && aligned(r.v) &&
+         aligned(r.table, 8) && choose_tile(tile_problem(p), kTypicalMultiprocessors).has_value();
 }
 
 void project_qkv_sm90(const QkvParams& p, const TileChoice& choice, CUstream_st* stream) {

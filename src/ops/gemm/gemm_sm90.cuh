@@ -19,7 +19,8 @@ enum class Form : std::uint8_t {
 };
 
 struct TiledGemm {
-  CUtensorMap x_map;
+  CUtensorMap x_map;       // a CTA's rows of a tile in one box
+  CUtensorMap x_part_map;  // in boxes of part_box_rows()
   CUtensorMap weight_map;  // see weight_map() for the order of a tile's columns
   GemmParams gemm;
   RopeParams rope;  // kQkv only
@@ -34,14 +35,24 @@ struct TiledGemm {
 
 constexpr int kBlock = 64;  // elements of k in a stage: a row of swizzled memory
 constexpr int kBlockRowBytes = 128;
-constexpr int kHeadColumns = 64;  // of kQkv: one box of weight, one chunk of results
+constexpr int kHeadColumns = 64;  // of kQkv: one chunk of results
 constexpr int kGroupRows = 64;    // of a warpgroup
 constexpr int kGroupThreads = 128;
 
-/// Rows of x in a TMA box, a divisor of what one CTA fetches. Boxes beyond m are not fetched:
-/// filling shared memory with zeros takes longer than reading.
-constexpr int x_box_rows(const GemmTile& tile) {
-  return tile.pair == Pair::kShareX && tile.row_groups % 2 == 1 ? kGroupRows / 2 : kGroupRows;
+/// Rows of x that one CTA fetches.
+constexpr int fetched_rows(const GemmTile& tile) {
+  return tile.pair == Pair::kShareX ? tile.rows() / 2 : tile.rows();
+}
+
+/// Rows of x in a TMA box where m ends within a tile, a divisor of fetched_rows(). Boxes beyond m
+/// are not fetched: filling shared memory with zeros takes longer than reading.
+constexpr int part_box_rows(const GemmTile& tile) {
+  return fetched_rows(tile) % kGroupRows == 0 ? kGroupRows : kGroupRows / 2;
+}
+
+/// Columns of a kQkv tile that are one box of weight: a part of one head.
+constexpr int head_box_columns(const GemmTile& tile) {
+  return tile.columns % (2 * kHeadColumns) == 0 ? 2 * kHeadColumns : kHeadColumns;
 }
 
 /// Columns of out in a tile.
@@ -63,7 +74,9 @@ template <GemmTile kTile>
 struct TileMemory {
   static constexpr bool kSplits = kTile.pair == Pair::kSplitK;
   static constexpr bool kNarrow = is_narrow(kTile);
-  static constexpr int kXBoxRows = x_box_rows(kTile);
+  static constexpr int kFetchedRows = fetched_rows(kTile);
+  static constexpr int kPartBoxRows = part_box_rows(kTile);
+  static constexpr int kHeadBox = head_box_columns(kTile);
   // What a CTA may have, less the alignment and, where registers allow it, two CTAs of a norm.
   static constexpr int kBytes = (kNarrow ? 222 : 226) * 1024;
   static constexpr int kXBytes = kTile.rows() * kBlockRowBytes;

@@ -110,10 +110,10 @@ struct TiledKernel {
       ptx::tensor_load(to, &p.weight_map, k, 0, 0, from.sixteenth, full(stage), policy);
     } else {
 #pragma unroll
-      for (int i = 0; i < kTile.columns; i += kHeadColumns) {
+      for (int i = 0; i < kTile.columns; i += Memory::kHeadBox) {
         ptx::tensor_load(to + i * kBlockRowBytes, &p.weight_map, k, 0, 0, from.sixteenth, from.head,
                          full(stage), policy);
-        from.sixteenth += kHeadColumns / 16;
+        from.sixteenth += Memory::kHeadBox / 16;
         if (16 * from.sixteenth < p.rope.head_dim) continue;
         from.sixteenth = 0;
         ++from.head;
@@ -122,24 +122,26 @@ struct TiledKernel {
   }
 
   __device__ void load_x(int stage, int row, int block) const {
-    constexpr int kBox = Memory::kXBoxRows;
-    constexpr int kFetched = kShares ? kRows / 2 : kRows;
+    constexpr int kFetched = Memory::kFetchedRows;
     const int first = kShares ? rank * kFetched : 0;
-#pragma unroll
-    for (int i = first; i < first + kFetched; i += kBox) {
-      if (row + i >= p.gemm.m) break;
+    const auto load_box = [&](const CUtensorMap& map, int i) {
       const std::uint32_t to = stage_at(stage) + i * kBlockRowBytes;
       if constexpr (kShares) {
-        ptx::tensor_load_multicast(to, &p.x_map, block * kBlock, row + i, full(stage), 3);
+        ptx::tensor_load_multicast(to, &map, block * kBlock, row + i, full(stage), 3);
       } else {
-        ptx::tensor_load(to, &p.x_map, block * kBlock, row + i, full(stage));
+        ptx::tensor_load(to, &map, block * kBlock, row + i, full(stage));
       }
+    };
+    if (row + kRows <= p.gemm.m) return load_box(p.x_map, first);
+#pragma unroll
+    for (int i = first; i < first + kFetched; i += Memory::kPartBoxRows) {
+      if (row + i < p.gemm.m) load_box(p.x_part_map, i);
     }
   }
 
   /// What a stage of the tile that begins at `row` receives, from both CTAs.
   __device__ std::uint32_t stage_bytes(int row) const {
-    constexpr int kBox = Memory::kXBoxRows;
+    constexpr int kBox = Memory::kPartBoxRows;
     const int boxes = (min(kRows, p.gemm.m - row) + kBox - 1) / kBox;
     return (boxes * kBox + kTile.columns) * kBlockRowBytes;
   }
