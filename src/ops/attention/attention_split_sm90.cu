@@ -300,8 +300,7 @@ __device__ void store(const AttentionParams& p, int first_token, int rank, const
   *reinterpret_cast<uint2*>(out) = x.values;
 }
 
-/// With registers for two CTAs where they suffice: 64 tokens are 16 clusters, and 15 find room
-/// alone.
+/// With registers for two CTAs where they suffice: of 64 tokens' 16 clusters, 15 find room alone.
 template <int kTiles>
 __global__ void __launch_bounds__(kThreads, kTiles <= 4 ? 2 : 1) __cluster_dims__(kSplit)
     attention_split_kernel(const __grid_constant__ AttentionParams p) {
