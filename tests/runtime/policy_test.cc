@@ -123,6 +123,7 @@ TEST_P(PolicyTest, StepsAndChunkCanBeAsked) {
 }
 
 TEST_P(PolicyTest, Bf16IsCloseToF32) {
+  load_.precision = Precision::kF32;
   Policy f32 = Policy::load(checkpoint_, load_);
   load_.precision = Precision::kBf16;
   Policy bf16 = Policy::load(checkpoint_, load_);

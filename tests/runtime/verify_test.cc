@@ -70,6 +70,7 @@ class Golden : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Golden, EveryStageMatchesInF32) {
   VerifyOptions options;
+  options.load.precision = Precision::kF32;
   options.reference = GetParam().reference;
   const VerifyReport report = verify(GetParam().checkpoint, options);
   std::set<std::string> seen;
@@ -132,6 +133,7 @@ TEST(Verify, SeesAPerturbedReference) {
   file.put(char(0x7f));  // the first value's exponent
   file.close();
   VerifyOptions options;
+  options.load.precision = Precision::kF32;
   options.reference = copy;
   const VerifyReport report = verify(kGolden / "pi0_lerobot", options);
   fs::remove(copy);
@@ -155,6 +157,7 @@ std::string refusal_of_reshaped(const std::string& tensor, std::vector<std::int6
     sink(original.bytes(original.entry(info.name)).first(info.bytes()));
   });
   VerifyOptions options;
+  options.load.precision = Precision::kF32;
   options.reference = copy;
   std::string refusal;
   try {
