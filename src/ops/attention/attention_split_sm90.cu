@@ -4,9 +4,8 @@
 // 50 tokens: K and V cross L2 13 times (7.6 MB; 16-row tiles would read twice as much) and a CTA's
 // two products take about 0.6 us of mma.sync. A CTA's keys wait in registers, as fragments of the
 // first product, and its values in shared memory, both from before the previous kernel's end, so
-// that 73 KB and half of the registers leave room for the neighbours in the chain. The partial
-// sums cross the cluster as bf16, 16 KB per CTA, because distributed shared memory moves about 10
-// bytes a clock.
+// that 73 KB and half of the registers leave room for the neighbours in the chain. Partial sums
+// cross the cluster as bf16, 16 KB a CTA: distributed shared memory moves 10 bytes a clock.
 
 #include <algorithm>
 #include <cfloat>
@@ -300,9 +299,9 @@ __device__ void store(const AttentionParams& p, int first_token, int rank, const
   *reinterpret_cast<uint2*>(out) = x.values;
 }
 
-/// With registers for two CTAs where they suffice: of 64 tokens' 16 clusters, 15 find room alone.
-template <int kTiles>
-__global__ void __launch_bounds__(kThreads, kTiles <= 4 ? 2 : 1) __cluster_dims__(kSplit)
+/// kResident: CTAs that a multiprocessor has registers for.
+template <int kTiles, int kResident>
+__global__ void __launch_bounds__(kThreads, kResident) __cluster_dims__(kSplit)
     attention_split_kernel(const __grid_constant__ AttentionParams p) {
   cuda::allow_next();
   extern __shared__ __align__(128) unsigned char storage[];
@@ -366,10 +365,10 @@ int most_old_tiles(const AttentionParams& p) {
   return (each + kTileKeys - 1) / kTileKeys;
 }
 
-template <int kTiles>
+template <int kTiles, int kResident>
 void start(const AttentionParams& p, CUstream_st* stream) {
   const int values_bytes = (most_old_tiles(p) + 1) * kTileKeys * kRowBytes;
-  cuda::launch(attention_split_kernel<kTiles>,
+  cuda::launch(attention_split_kernel<kTiles, kResident>,
                {.grid = unsigned((p.rows + kTokens - 1) / kTokens * kSplit),
                 .block = kThreads,
                 .shared_bytes = unsigned(sizeof(Shared<kTiles>) + values_bytes),
@@ -392,9 +391,10 @@ bool attention_split_takes(const AttentionParams& p) {
 
 void attention_split(const AttentionParams& p, CUstream_st* stream) {
   const int tiles = most_old_tiles(p);
-  if (tiles < 3 * kTileDealers) return start<3>(p, stream);
-  if (tiles < 4 * kTileDealers) return start<4>(p, stream);
-  start<5>(p, stream);
+  if (tiles < 3 * kTileDealers) return start<3, 2>(p, stream);
+  if (tiles >= 4 * kTileDealers) return start<5, 1>(p, stream);
+  // Of 16 clusters one would wait where a multiprocessor has one CTA; fewer like the registers.
+  p.rows > 15 * kTokens ? start<4, 2>(p, stream) : start<4, 1>(p, stream);
 }
 
 }  // namespace saccade::ops::detail
