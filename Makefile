@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 60
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test asan cuda gpu-bundle bench performance fuzz format clean deps
+.PHONY: help build demo test test-server asan cuda gpu-bundle bench wheel performance fuzz format clean deps
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,16 @@ demo: build/cpu/build.ninja ## Makes a tiny random policy and runs it on two pic
 test: build ## Builds and runs all tests
 	$(call run_tests,cpu)
 
+build/server-venv/done: tests/server/requirements.txt
+	@tools/install_dependencies.sh server
+	$(PYTHON) -m venv --system-site-packages build/server-venv
+	build/server-venv/bin/pip install -q -r $<
+	touch $@
+
+test-server: build build/server-venv/done ## Runs openpi's own client (from PyPI) against the server
+	SACCADE_BIN=$(CURDIR)/build/cpu/bin/saccade PYTHONDONTWRITEBYTECODE=1 \
+	  build/server-venv/bin/python -m pytest -q -p no:cacheprovider tests/server
+
 asan: build/asan/build.ninja ## Runs all tests under AddressSanitizer and UBSan
 	$(call build_preset,asan)
 	$(call run_tests,asan)
@@ -57,6 +67,10 @@ bench: build/cpu/build.ninja ## Times every op, on a GPU where one is there
 	$(call build_preset,cpu,--target op_bench)
 	build/cpu/bin/op_bench $(BENCH_FILTER)
 
+wheel: ## Makes a self-contained Python wheel in build/wheel
+	@tools/install_dependencies.sh wheel
+	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) tools/make_wheel.sh $(PYTHON) build/wheel
+
 performance: ## Makes docs/performance.md of the results in bench/results
 	$(PYTHON) tools/make_performance_page.py
 
@@ -68,8 +82,8 @@ fuzz: ## Fuzzes every file format for FUZZ_SECONDS=60 each
 
 format: ## Formats the C++ and CUDA sources in place
 	@tools/install_dependencies.sh format
-	find include src cli tests bench -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' \
-	  | xargs clang-format -i
+	find include src cli tests bench examples -name '*.h' -o -name '*.c' -o -name '*.cc' \
+	  -o -name '*.cu' -o -name '*.cuh' | xargs clang-format -i
 
 clean: ## Removes build/
 	rm -rf build

@@ -15,6 +15,7 @@ void add_bench(CLI::App& app, int& status);
 void add_infer(CLI::App& app, int& status);
 void add_inspect(CLI::App& app, int& status);
 void add_profile(CLI::App& app, int& status);
+void add_serve(CLI::App& app, int& status);
 void add_synth(CLI::App& app, int& status);
 void add_verify(CLI::App& app, int& status);
 

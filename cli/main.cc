@@ -25,6 +25,8 @@ constexpr auto kHelp = R"(Examples:
   saccade infer ~/pi05_base --image base_0_rgb=front.jpg --state 0.1,0.2,0.3 \
       --prompt "pick up the cup"
       prints one chunk of actions
+  saccade serve ~/pi05_libero --openpi-config pi05_libero
+      answers openpi's clients on port 8000
   saccade verify ~/pi05_base --reference ref.safetensors
       compares every stage with what the reference implementation computed
   saccade bench --synthetic pi05 --views 2
@@ -55,6 +57,7 @@ int run(int argc, char** argv) {
   add_verify(app, status);
   add_bench(app, status);
   add_profile(app, status);
+  add_serve(app, status);
   add_synth(app, status);
   try {
     app.parse(argc, argv);

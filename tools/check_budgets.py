@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ["include", "src", "cli", "tests", "bench", "tools"]
+FOLDERS = ["include", "src", "cli", "tests", "bench", "tools", "python", "examples"]
 
-MAX_FILE = {".h": 500, ".cc": 500, ".cu": 400, ".cuh": 400, ".py": 500, ".sh": 500}
+MAX_FILE = {".h": 500, ".c": 500, ".cc": 500, ".cu": 400, ".cuh": 400, ".py": 500, ".sh": 500}
 MAX_MODEL_FILE = 400
 MAX_FUNCTION = 60
 

@@ -4,14 +4,23 @@
 #   tools/install_dependencies.sh            what `make`, `make demo` and `make test` need
 #   tools/install_dependencies.sh fuzz       also clang and its libFuzzer
 #   tools/install_dependencies.sh format     also clang-format
+#   tools/install_dependencies.sh wheel      also venv, which pip comes with
+#   tools/install_dependencies.sh server     the same, for `make test-server`
 set -euo pipefail
 
 packages=(
   build-essential cmake ninja-build pkg-config
   nlohmann-json3-dev libcli11-dev libfmt-dev libsentencepiece-dev
-  libjpeg-dev libpng-dev libzstd-dev libopenblas-dev
+  libjpeg-dev libpng-dev libzstd-dev libopenblas-dev libboost-dev
   libgtest-dev python3-pytest python3-numpy
 )
+
+# Ubuntu 22.04 has the C++ headers of msgpack under the name of the C library.
+if grep -q '^VERSION_ID="22.04"' /etc/os-release 2> /dev/null; then
+  packages+=(libmsgpack-dev)
+else
+  packages+=(libmsgpack-cxx-dev)
+fi
 
 if ! command -v dpkg-query > /dev/null; then
   echo "Not a Debian or Ubuntu system. Saccade needs what these packages hold: ${packages[*]}"
@@ -26,8 +35,9 @@ case "${1:-}" in
     grep -q '^VERSION_ID="22.04"' /etc/os-release || packages+=(libclang-rt-dev)
     ;;
   format) packages+=(clang-format) ;;
+  wheel | server) packages+=(python3-venv) ;;
   *)
-    echo "usage: $0 [fuzz|format]" >&2
+    echo "usage: $0 [fuzz|format|wheel|server]" >&2
     exit 2
     ;;
 esac

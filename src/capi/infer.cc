@@ -1,0 +1,167 @@
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "capi/policy_handle.h"
+#include "capi/sized.h"
+#include "capi/status.h"
+#include "core/check.h"
+#include "saccade.h"
+
+namespace saccade::capi {
+namespace {
+
+constexpr auto kWhere = "infer";
+
+/// Frames beyond it are no camera's, and their bytes still fit 64 bits.
+constexpr int kMaxExtent = 1 << 16;
+
+using Clock = std::chrono::steady_clock;
+
+template <typename T>
+void check_array(const char* name, const T* values, std::size_t count) {
+  SACCADE_CHECK(values != nullptr || count == 0, kWhere, name, " is NULL, its count is ", count);
+}
+
+/// The name that the policy knows the camera of a frame by.
+std::string camera_of(const saccade_frame& frame, const std::string& at,
+                      const std::vector<std::string>& cameras) {
+  if (frame.camera != nullptr) {
+    SACCADE_CHECK(frame.camera_index == 0, kWhere, at, " has a camera and a camera_index, ",
+                  frame.camera_index);
+    return frame.camera;
+  }
+  SACCADE_CHECK(frame.camera_index >= 0 && std::size_t(frame.camera_index) < cameras.size(), kWhere,
+                at, ".camera_index is ", frame.camera_index, ", the policy has ", cameras.size(),
+                " cameras");
+  return cameras[std::size_t(frame.camera_index)];
+}
+
+void check_frame(const saccade_frame& frame, const std::string& at) {
+  SACCADE_CHECK(frame.reserved[0] == 0 && frame.reserved[1] == 0, kWhere, at,
+                ".reserved must be 0");
+  if (frame.memory != SACCADE_HOST_MEMORY) {
+    throw NotSupported("[infer] " + at + ".memory is " + std::to_string(frame.memory) +
+                       ", this version reads frames in host memory only");
+  }
+  SACCADE_CHECK(frame.pixels != nullptr, kWhere, at, ".pixels must not be NULL");
+  const auto fits = [](int extent) { return extent > 0 && extent <= kMaxExtent; };
+  SACCADE_CHECK(fits(frame.height) && fits(frame.width), kWhere, at, " is ", frame.height, " x ",
+                frame.width, ", it must be 1 x 1 to ", kMaxExtent, " x ", kMaxExtent);
+  SACCADE_CHECK(frame.row_stride == 0 || frame.row_stride >= 3 * std::int64_t(frame.width), kWhere,
+                at, ".row_stride is ", frame.row_stride, ", a row of ", frame.width, " pixels has ",
+                3 * std::int64_t(frame.width), " bytes");
+}
+
+/// The pixels without gaps between rows: the caller's own if they are.
+const std::uint8_t* packed_pixels(const saccade_frame& frame, std::vector<std::uint8_t>& packed) {
+  const std::size_t row = 3 * std::size_t(frame.width);
+  const auto stride = std::size_t(frame.row_stride);
+  if (stride == 0 || stride == row) return frame.pixels;
+  packed.resize(row * std::size_t(frame.height));
+  for (std::size_t y = 0; y < std::size_t(frame.height); ++y) {
+    std::memcpy(packed.data() + y * row, frame.pixels + y * stride, row);
+  }
+  return packed.data();
+}
+
+void take_frames(saccade_policy& handle, const saccade_observation& given, Observation& taken) {
+  check_array("observation.frames", given.frames, given.frame_count);
+  const std::vector<std::string>& cameras = handle.policy.info().cameras;
+  for (std::size_t i = 0; i < given.frame_count; ++i) {
+    const saccade_frame& frame = given.frames[i];
+    const std::string at = "observation.frames[" + std::to_string(i) + "]";
+    check_frame(frame, at);
+    const std::string camera = camera_of(frame, at, cameras);
+    const bool is_first = taken.frames.try_emplace(camera).second;
+    SACCADE_CHECK(is_first, kWhere, at, " is a second frame of camera '", camera, "'");
+    if (handle.packed.size() <= i) handle.packed.resize(i + 1);
+    taken.frames[camera] = {packed_pixels(frame, handle.packed[i]), frame.height, frame.width};
+  }
+}
+
+Observation take_observation(saccade_policy& handle, const saccade_observation& given) {
+  if (given.realtime != nullptr) {
+    throw NotSupported("[infer] observation.realtime is given, and this version, " +
+                       std::string(saccade_version()) + ", has no real-time chunking");
+  }
+  Observation taken;
+  check_array("observation.state", given.state, given.state_count);
+  check_array("observation.tokens", given.tokens, given.token_count);
+  check_array("observation.noise", given.noise, given.noise_count);
+  if (given.state_count > 0) taken.state.assign(given.state, given.state + given.state_count);
+  if (given.prompt != nullptr) taken.prompt = given.prompt;
+  if (given.tokens != nullptr) taken.tokens.emplace(given.tokens, given.tokens + given.token_count);
+  if (given.noise != nullptr) taken.noise.emplace(given.noise, given.noise + given.noise_count);
+  taken.seed = given.seed;
+  take_frames(handle, given, taken);
+  return taken;
+}
+
+void check_chunk(const saccade_chunk& chunk, const PolicyInfo& info) {
+  const std::size_t values = std::size_t(info.chunk) * std::size_t(info.action_dim);
+  SACCADE_CHECK(chunk.values != nullptr, kWhere, "chunk.values must not be NULL");
+  SACCADE_CHECK(chunk.value_capacity >= values, kWhere, "chunk.value_capacity is ",
+                chunk.value_capacity, ", a chunk of ", info.chunk, " x ", info.action_dim, " has ",
+                values, " values");
+  check_array("chunk.tokens", chunk.tokens, chunk.token_capacity);
+  check_array("chunk.times", chunk.times, chunk.time_capacity);
+  check_array("chunk.warnings", chunk.warnings, chunk.warning_capacity);
+}
+
+template <typename T>
+std::size_t give(const std::vector<T>& values, T* out, std::size_t capacity) {
+  if (out != nullptr) std::copy_n(values.begin(), std::min(capacity, values.size()), out);
+  return values.size();
+}
+
+std::size_t give(const std::string& text, char* out, std::size_t capacity) {
+  if (capacity > 0) {
+    const std::size_t count = std::min(capacity - 1, text.size());
+    std::memcpy(out, text.data(), count);
+    out[count] = '\0';
+  }
+  return text.size();
+}
+
+void infer(saccade_policy& handle, const saccade_observation* observation, saccade_chunk* chunk) {
+  const std::lock_guard lock(handle.inference);
+  const auto start = Clock::now();
+  const saccade_observation given = read_sized(kWhere, "observation", observation);
+  saccade_chunk out = read_sized(kWhere, "chunk", chunk);
+  check_chunk(out, handle.policy.info());
+  const Observation taken = take_observation(handle, given);
+  ActionChunk made = handle.policy.infer(taken);
+  const std::chrono::duration<double, std::milli> total = Clock::now() - start;
+  made.times.push_back({"total", total.count()});
+  std::string warnings;
+  for (const std::string& warning : made.warnings) warnings += warning + "\n";
+  const std::vector<saccade_stage_time> times = handle.statistics.add_inference(made.times);
+
+  // Nothing fails from here on: a call that fails writes nothing.
+  out.actions = made.actions;
+  out.action_dim = made.action_dim;
+  give(made.values, out.values, out.value_capacity);
+  out.token_count = give(made.tokens, out.tokens, out.token_capacity);
+  out.time_count = give(times, out.times, out.time_capacity);
+  out.warning_bytes = give(warnings, out.warnings, out.warning_capacity);
+  write_sized(out, chunk);
+}
+
+}  // namespace
+}  // namespace saccade::capi
+
+saccade_status saccade_infer(saccade_policy* policy, const saccade_observation* observation,
+                             saccade_chunk* chunk) {
+  using namespace saccade::capi;
+  const saccade_status status = guarded([&] {
+    SACCADE_CHECK(policy != nullptr, kWhere, "policy must not be NULL");
+    infer(*policy, observation, chunk);
+  });
+  if (status != SACCADE_OK && policy != nullptr) {
+    guarded([&] { policy->statistics.add_error(); });
+  }
+  return status;
+}

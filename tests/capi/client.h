@@ -1,0 +1,33 @@
+/* A client of the C interface that a C compiler compiles, for tests that a C++ compiler does. */
+#ifndef CAPI_CLIENT_H_
+#define CAPI_CLIENT_H_
+
+#include "saccade.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Loads a checkpoint on the CPU with a tokenizer. */
+saccade_status client_load(const char* checkpoint, const char* tokenizer, saccade_policy** policy);
+
+/* Everything that one inference is asked with and answers. */
+typedef struct client_inference {
+  saccade_frame frames[2];
+  double state[14];
+  saccade_observation observation;
+  int32_t tokens[256];
+  saccade_stage_time times[SACCADE_MAX_STAGES];
+  char warnings[256];
+  saccade_chunk chunk;
+} client_inference;
+
+/* Frames of both cameras, a state, a prompt and a seed; values hold `value_capacity` floats. */
+void client_prepare(client_inference* inference, const uint8_t* front, const uint8_t* wrist,
+                    float* values, size_t value_capacity);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* CAPI_CLIENT_H_ */

@@ -1,0 +1,110 @@
+"""What the tests of the server share: servers to talk to, observations, and `saccade infer`."""
+
+import json
+import os
+import re
+import struct
+import subprocess
+import threading
+import zlib
+from pathlib import Path
+
+import numpy as np
+from openpi_client.websocket_client_policy import WebsocketClientPolicy
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKENIZER = ROOT / "examples" / "data" / "tiny_tokenizer.model"
+BINARY = os.environ.get("SACCADE_BIN", str(ROOT / "build" / "cpu" / "bin" / "saccade"))
+# Tiny matrices gain nothing from threads, which would fight with the clients for the cores.
+ENVIRONMENT = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+ERROR_REASON = "Internal server error. Traceback included in previous frame."
+
+
+def run(*arguments, status=0):
+    done = subprocess.run([BINARY, *map(str, arguments)], text=True, capture_output=True,
+                          timeout=60, env=ENVIRONMENT)
+    assert done.returncode == status, f"{arguments}: {done.returncode}\n{done.stderr}"
+    return done
+
+
+class Server:
+    """A server on a port of its own. Its log is read as it comes."""
+
+    def __init__(self, *arguments, env=None):
+        command = [BINARY, "serve", *map(str, arguments), "--port", "0", "--host", "127.0.0.1"]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True,
+                                        env=ENVIRONMENT | (env or {}))
+        self.log = []
+        self.listening = threading.Event()
+        self.port = None
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        if not self.listening.wait(30) or self.port is None:
+            self.process.kill()
+            raise RuntimeError("the server does not listen:\n" + "".join(self.log))
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.log.append(line)
+            found = re.search(r" info listening address=\S+:(\d+) ", line)
+            if found:
+                self.port = int(found.group(1))
+                self.listening.set()
+        self.listening.set()
+
+    def client(self, **options):
+        return WebsocketClientPolicy("127.0.0.1", self.port, **options)
+
+    @property
+    def url(self):
+        return f"ws://127.0.0.1:{self.port}"
+
+    def rss_mb(self):
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", text).group(1)) / 1024
+
+    def stop(self, number=15):
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self):
+        status = self.process.wait(20)
+        self.reader.join(5)
+        return status
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if self.process.poll() is None:
+            status = self.stop()
+            assert kind or status == 0, "".join(self.log)
+
+
+def picture(random, height=48, width=64):
+    return random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def write_png(path, pixels):
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(
+            ">I", zlib.crc32(kind + data))
+
+    path.write_bytes(b"\x89PNG\r\n\x1a\n"
+                     + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+                     + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b""))
+    return path
+
+
+def infer(folder, arguments, frames, state, prompt, seed):
+    """The actions of `saccade infer`: frames by the policy's camera names."""
+    images = []
+    for i, (camera, pixels) in enumerate(frames.items()):
+        images += ["--image", f"{camera}={write_png(folder / f'frame{i}.png', pixels)}"]
+    text = json.dumps([float(value) for value in state])
+    told = [] if prompt is None else ["--prompt", prompt]
+    done = run("infer", *arguments, *images, "--state", text, *told, "--seed", seed, "--json")
+    return np.array(json.loads(done.stdout)["actions"], np.float32)
