@@ -10,6 +10,7 @@
 #include "options.h"
 #include "output.h"
 #include "progress.h"
+#include "runtime/policy_json.h"
 #include "table.h"
 
 namespace saccade::cli {
@@ -165,7 +166,7 @@ void print_report_json(const BenchReport& report) {
   json["load_ms"] = report.load_ms;
   json["first_action_ms"] = report.first_action_ms;
   if (report.gpu) json["gpu_run"] = to_json(*report.gpu);
-  json["policy"] = cli::to_json(info);
+  json["policy"] = saccade::to_json(info);
   print_json(json);
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "output.h"
+#include "runtime/policy_json.h"
 #include "table.h"
 
 namespace saccade::cli {

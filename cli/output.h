@@ -36,6 +36,4 @@ std::string format_bytes(std::uint64_t bytes);
 /// "3,353,432,992"
 std::string format_count(std::uint64_t count);
 
-Json to_json(const PolicyInfo&);
-
 }  // namespace saccade::cli

@@ -11,6 +11,7 @@
 #include "options.h"
 #include "output.h"
 #include "progress.h"
+#include "runtime/policy_json.h"
 #include "table.h"
 
 namespace saccade::cli {

@@ -20,7 +20,7 @@ BELOW = {
     "io": {"io", "core"},
     "models": {"models", "ops", "io", "core"},
     "runtime": {"runtime", "models", "ops", "cuda", "io", "core"},
-    "capi": {"capi", "core"},
+    "capi": {"capi", "runtime", "core"},
     "server": {"server", "runtime", "cuda", "io", "core"},
     "cli": {"cli", "server", "runtime", "io", "core"},
     "examples": set(),

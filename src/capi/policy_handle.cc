@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "runtime/policy_json.h"
+
 namespace {
 
 std::vector<const char*> pointers_to(const std::vector<std::string>& texts) {
@@ -12,28 +14,7 @@ std::vector<const char*> pointers_to(const std::vector<std::string>& texts) {
 }
 
 std::string describe(const saccade::PolicyInfo& info) {
-  using Json = nlohmann::ordered_json;
-  const Json json{{"model", name_of(info.model)},
-                  {"mode", name_of(info.mode)},
-                  {"device", name_of(info.device)},
-                  {"precision", name_of(info.precision)},
-                  {"layout", info.layout},
-                  {"steps", info.steps},
-                  {"chunk", info.chunk},
-                  {"state_dim", info.state_dim},
-                  {"max_state_dim", info.max_state_dim},
-                  {"action_dim", info.action_dim},
-                  {"max_action_dim", info.max_action_dim},
-                  {"image_size", info.image_size},
-                  {"max_prompt_tokens", info.max_prompt_tokens},
-                  {"state_in_prompt", info.state_in_prompt},
-                  {"cameras", info.cameras},
-                  {"action_names", info.action_names},
-                  {"parameters", info.parameters},
-                  {"weight_bytes", info.weight_bytes},
-                  {"buffer_bytes", info.buffer_bytes},
-                  {"warnings", info.warnings}};
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return to_json(info).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace
