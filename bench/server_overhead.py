@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from openpi_client import msgpack_numpy
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "server"))
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+sys.path[:0] = [str(TESTS / "server"), str(TESTS)]
 from serving import TOKENIZER, Server, run  # noqa: E402
 
 REQUESTS_BEFORE = 50

@@ -4,11 +4,12 @@ import json
 import os
 import struct
 import subprocess
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from pictures import write_png
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -40,22 +41,6 @@ def strict_json(text):
         raise ValueError(f"{word} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
-
-
-def write_png(path, height=30, width=40):
-    """An RGB picture of random pixels."""
-    pixels = np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(
-            ">I", zlib.crc32(kind + data))
-
-    path.write_bytes(b"\x89PNG\r\n\x1a\n"
-                     + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-                     + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
-    return path
-
 
 def read_safetensors(path):
     """The tensors of a file: name to (dtype, shape, bytes)."""
@@ -94,4 +79,5 @@ def checkpoints(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def picture(tmp_path_factory):
-    return write_png(tmp_path_factory.mktemp("pictures") / "front.png")
+    pixels = np.random.default_rng(7).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    return write_png(tmp_path_factory.mktemp("pictures") / "front.png", pixels)

@@ -74,4 +74,8 @@ inline ::testing::AssertionResult contains(const std::string& text, std::string_
   return ::testing::AssertionFailure() << '"' << text << "\" does not contain \"" << part << '"';
 }
 
+/// Expects a call to throw an InvalidArgument whose message has this part.
+#define EXPECT_REFUSED(call, part) \
+  EXPECT_TRUE(::saccade::io::contains(::saccade::io::error_of([&] { call; }), part))
+
 }  // namespace saccade::io

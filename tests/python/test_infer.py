@@ -1,29 +1,13 @@
 """saccade.Policy.infer: what comes out is what `saccade infer` prints; inputs are read in place."""
 
 import ctypes
-import struct
 import sys
-import zlib
 
 import numpy as np
 import pytest
 
 import saccade
-
-
-def write_png(path, pixels):
-    height, width = pixels.shape[:2]
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(
-            ">I", zlib.crc32(kind + data))
-
-    path.write_bytes(b"\x89PNG\r\n\x1a\n"
-                     + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-                     + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
-    return path
-
+from pictures import write_png
 
 def same_bits(a, b):
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()

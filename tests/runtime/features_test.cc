@@ -8,6 +8,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "io/temp_files.h"
 #include "runtime/aloha.h"
 
 namespace saccade {
@@ -66,15 +67,6 @@ void expect_close(const std::vector<float>& got, const std::vector<float>& want,
     }
     EXPECT_NEAR(got[i], want[i], 3e-7 * size) << "value " << i;
   }
-}
-
-std::string refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "";
 }
 
 TEST(Features, LerobotNormalisesToTheBit) {
@@ -162,33 +154,34 @@ TEST(Features, AFalseStateIsNamed) {
   PolicyConfig config = identity(Mode::kLerobot);
   config.state_dim = 3;
   const std::vector<double> nan{1, std::nan(""), 2};
-  EXPECT_EQ(refusal([&] { prepare_state(config, nan, 32); }),
+  EXPECT_EQ(io::error_of([&] { prepare_state(config, nan, 32); }),
             "[infer] state value 1 is not finite");
   const std::vector<double> shorter{1, 2};
-  EXPECT_EQ(refusal([&] { prepare_state(config, shorter, 32); }),
+  EXPECT_EQ(io::error_of([&] { prepare_state(config, shorter, 32); }),
             "[infer] the state has 2 values, the policy takes 3");
-  EXPECT_EQ(refusal([&] { prepare_state(config, {}, 32); }), "[infer] the state is empty");
+  EXPECT_EQ(io::error_of([&] { prepare_state(config, {}, 32); }), "[infer] the state is empty");
   config.state_dim.reset();
-  EXPECT_EQ(refusal([&] { prepare_state(config, std::vector<double>(33, 0.0), 32); }),
+  EXPECT_EQ(io::error_of([&] { prepare_state(config, std::vector<double>(33, 0.0), 32); }),
             "[infer] the state has 33 values, the policy takes at most 32");
   config.aloha_joints = true;
-  EXPECT_NE(refusal([&] { prepare_state(config, shorter, 32); }).find("ALOHA"), std::string::npos);
+  EXPECT_NE(io::error_of([&] { prepare_state(config, shorter, 32); }).find("ALOHA"),
+            std::string::npos);
 }
 
 TEST(Features, AbsentStatisticsAreNamed) {
   PolicyConfig config;
   config.statistics_error = "assets holds none";
   const std::vector<double> state{0};
-  EXPECT_NE(refusal([&] { prepare_state(config, state, 32); }).find("assets holds none"),
+  EXPECT_NE(io::error_of([&] { prepare_state(config, state, 32); }).find("assets holds none"),
             std::string::npos);
-  EXPECT_NE(refusal([&] { finish_actions(config, {}, 0, 32, {}); }).find("assets holds none"),
+  EXPECT_NE(io::error_of([&] { finish_actions(config, {}, 0, 32, {}); }).find("assets holds none"),
             std::string::npos);
 }
 
 TEST(Features, ActionsThatAreNotFiniteAreRefused) {
   const PolicyConfig config = identity(Mode::kLerobot);
   const std::vector<float> actions{0, 1, 2, std::numeric_limits<float>::infinity()};
-  EXPECT_EQ(refusal([&] { finish_actions(config, actions, 2, 2, {}); }),
+  EXPECT_EQ(io::error_of([&] { finish_actions(config, actions, 2, 2, {}); }),
             "[infer] action 1 value 1 is not finite");
 }
 

@@ -31,18 +31,6 @@ struct Picture {
   std::vector<std::uint8_t> pixels;
 };
 
-std::string refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
-
-#define EXPECT_REFUSED(call, part) \
-  EXPECT_NE(refusal([&] { call; }).find(part), std::string::npos) << refusal([&] { call; })
-
 class PolicyTest : public ::testing::TestWithParam<std::pair<Model, SynthLayout>> {
  protected:
   PolicyTest() {
@@ -241,7 +229,7 @@ TEST_P(PolicyTest, EveryTensorThatDoesNotFitIsReportedAtOnce) {
         tensors.push_back({"somebody.elses.weight", io::FileDType::kF32, {3}});
       },
       kSameBytes);
-  const std::string report = refusal([&] { Policy::load(checkpoint_, load_); });
+  const std::string report = io::error_of([&] { Policy::load(checkpoint_, load_); });
   for (const char* part :
        {"2 missing", "action_out_proj.bias", "layers.0.mlp.up_proj.weight", "1 of another shape",
         "action_out_proj.weight is [", "1 unexpected", "somebody.elses.weight"}) {

@@ -4,12 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <functional>
 #include <msgpack.hpp>
 #include <string>
 #include <vector>
 
-#include "saccade/error.h"
+#include "io/temp_files.h"
 #include "server/value.h"
 
 // Messages as openpi's client packs them, and what becomes of bad ones.
@@ -54,18 +53,5 @@ class Packed {
   msgpack::sbuffer buffer_;
   msgpack::packer<msgpack::sbuffer> packer_{buffer_};
 };
-
-/// The sentence that a call is refused with.
-inline std::string refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const InvalidArgument& error) {
-    return error.what();
-  }
-  return "(no error)";
-}
-
-#define EXPECT_REFUSED(call, part) \
-  EXPECT_NE(refusal([&] { call; }).find(part), std::string::npos) << refusal([&] { call; })
 
 }  // namespace saccade::server

@@ -3,14 +3,14 @@
 import json
 import os
 import re
-import struct
 import subprocess
 import threading
-import zlib
 from pathlib import Path
 
 import numpy as np
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
+
+from pictures import write_png
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENIZER = ROOT / "examples" / "data" / "tiny_tokenizer.model"
@@ -83,21 +83,6 @@ class Server:
 
 def picture(random, height=48, width=64):
     return random.integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def write_png(path, pixels):
-    height, width, _ = pixels.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(
-            ">I", zlib.crc32(kind + data))
-
-    path.write_bytes(b"\x89PNG\r\n\x1a\n"
-                     + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-                     + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b""))
-    return path
-
 
 def infer(folder, arguments, frames, state, prompt, seed):
     """The actions of `saccade infer`: frames by the policy's camera names."""
