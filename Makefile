@@ -5,10 +5,10 @@ FUZZ_SECONDS ?= 60
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test test-server asan cuda gpu-bundle bench wheel performance fuzz format clean deps
+.PHONY: help build demo test test-server test-lerobot asan cuda gpu-bundle bench wheel performance fuzz format clean deps
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 deps:
 	@tools/install_dependencies.sh
@@ -51,6 +51,17 @@ build/server-venv/done: tests/server/requirements.txt
 test-server: build build/server-venv/done ## Runs openpi's own client (from PyPI) against the server
 	SACCADE_BIN=$(CURDIR)/build/cpu/bin/saccade PYTHONDONTWRITEBYTECODE=1 \
 	  build/server-venv/bin/python -m pytest -q -p no:cacheprovider tests/server
+
+build/lerobot-venv/done: tests/lerobot/requirements.txt python/lerobot_policy_saccade/pyproject.toml
+	@tools/install_dependencies.sh server
+	$(PYTHON) -m venv build/lerobot-venv
+	build/lerobot-venv/bin/pip install -q -r $<
+	build/lerobot-venv/bin/pip install -q --no-deps -e python/lerobot_policy_saccade
+	touch $@
+
+test-lerobot: build build/lerobot-venv/done ## Runs LeRobot (8 GB from PyPI, with torch) with Saccade as its policy
+	SACCADE_BIN=$(CURDIR)/build/cpu/bin/saccade PYTHONDONTWRITEBYTECODE=1 \
+	  build/lerobot-venv/bin/python -m pytest -q -p no:cacheprovider tests/lerobot
 
 asan: build/asan/build.ninja ## Runs all tests under AddressSanitizer and UBSan
 	$(call build_preset,asan)
