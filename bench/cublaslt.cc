@@ -60,6 +60,7 @@ class Library {
 
 cudaDataType_t type_of(DType dtype) {
   if (dtype == DType::kF32) return CUDA_R_32F;
+  if (dtype == DType::kE4m3) return CUDA_R_8F_E4M3;
   return dtype == DType::kF16 ? CUDA_R_16F : CUDA_R_16BF;
 }
 

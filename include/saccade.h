@@ -62,7 +62,12 @@ typedef struct saccade_policy saccade_policy;
  *   model              pi0, pi05                 else what the checkpoint holds
  *   mode               openpi, lerobot           else by the checkpoint's layout
  *   device             cpu, cuda, auto           auto, the default, is the GPU if one is there
- *   precision          f32, bf16, auto           auto, the default, is bf16 on a GPU, else f32
+ *   precision          f32, bf16, fp8            if not given, bf16 on a GPU, else f32
+ *                      prefix=fp8,expert=fp8     a mix; the stages vision, prefix and expert are
+ *                                                bf16 where they are not named
+ *                      auto, auto:0.02           the fastest whose actions differ from the most
+ *                                                exact one's by at most this (auto: 0.05) of their
+ *                                                norm; loads the checkpoint several times
  *   steps              denoising steps           else the checkpoint's, else 10
  *   chunk              actions in a chunk        else the checkpoint's, else 50
  *   max_prompt_tokens  longest prompt            else the checkpoint's, else 48 or 200
@@ -90,7 +95,7 @@ typedef struct saccade_info {
   const char* model;     /* "pi05" */
   const char* mode;      /* "lerobot" */
   const char* device;    /* "cuda" */
-  const char* precision; /* "bf16" */
+  const char* precision; /* "bf16", or a mix: "vision=bf16,prefix=bf16,expert=fp8" */
   const char* layout;    /* "lerobot", "openpi" or "orbax" */
   int32_t steps;         /* denoising steps */
   int32_t chunk;         /* actions in a chunk: the horizon */
@@ -109,8 +114,10 @@ typedef struct saccade_info {
   const char* const* warnings; /* sentences of loading */
   size_t warning_count;
   uint64_t parameters;
-  uint64_t weight_bytes; /* on the device */
-  uint64_t buffer_bytes; /* activations, caches, tables and inputs, on the device */
+  uint64_t weight_bytes;    /* on the device */
+  uint64_t buffer_bytes;    /* activations, caches, tables and inputs, on the device */
+  const char* const* notes; /* sentences: what loading decided by measuring */
+  size_t note_count;
 } saccade_info;
 
 /* Fills `info`. */

@@ -22,12 +22,31 @@ enum class Model : std::uint8_t { kPi0, kPi05 };
 enum class Mode : std::uint8_t { kOpenpi, kLerobot };
 
 /// Type of activations and matrix weights. kF32 keeps weights as the checkpoint stores them; kBf16
-/// runs SigLIP in f16 on a GPU, and in f32 on the CPU.
-enum class Precision : std::uint8_t { kF32, kBf16 };
+/// runs SigLIP in f16 on a GPU, and in f32 on the CPU; kFp8 multiplies e4m3 with scales, and is
+/// kBf16 in everything else.
+enum class Precision : std::uint8_t { kF32, kBf16, kFp8 };
 
-const char* name_of(Model);      // "pi05"
-const char* name_of(Mode);       // "lerobot"
-const char* name_of(Precision);  // "f32"
+/// The precision of every stage. kF32 is that of all three or of none, and kFp8 not that of vision.
+struct Precisions {
+  Precision vision = Precision::kF32;
+  Precision prefix = Precision::kF32;
+  Precision expert = Precision::kF32;
+
+  Precisions() = default;
+  Precisions(Precision vision, Precision prefix, Precision expert)
+      : vision(vision), prefix(prefix), expert(expert) {}
+
+  /// Of the whole policy, whose vision stays in kBf16 beside kFp8.
+  Precisions(Precision all)
+      : vision(all == Precision::kFp8 ? Precision::kBf16 : all), prefix(all), expert(all) {}
+
+  bool operator==(const Precisions&) const = default;
+};
+
+const char* name_of(Model);              // "pi05"
+const char* name_of(Mode);               // "lerobot"
+const char* name_of(Precision);          // "f32"
+std::string name_of(const Precisions&);  // "fp8", or "vision=bf16,prefix=bf16,expert=fp8"
 
 /// Reports progress of long work: what is being done, and the bytes done and in all.
 using Progress =
@@ -38,7 +57,9 @@ struct LoadOptions {
   std::optional<Model> model;            // else from config.json, else from the tensors present
   std::optional<Mode> mode;              // else from the checkpoint's layout
   std::optional<Device> device;          // else the GPU if one is there
-  std::optional<Precision> precision;    // else bf16 on a GPU, f32 on the CPU
+  std::optional<Precisions> precision;   // else bf16 on a GPU, f32 on the CPU
+  std::optional<double> auto_precision;  // in place of it: the fastest whose actions differ from
+                                         // the most exact one's by at most this, measured at load
   std::optional<int> steps;              // denoising steps; else the checkpoint's, else 10
   std::optional<int> chunk;              // actions in a chunk; else the checkpoint's, else 50
   std::optional<int> max_prompt_tokens;  // else the checkpoint's, else 48 (Pi0) or 200 (Pi0.5)
@@ -48,6 +69,13 @@ struct LoadOptions {
   std::filesystem::path tokenizer;       // a SentencePiece model
   Progress progress;
 };
+
+/// The bound of LoadOptions::auto_precision that "auto" stands for.
+inline constexpr double kAutoPrecisionBound = 0.05;
+
+/// Sets the precision that a user asks for: "f32", "bf16", "fp8", a mix such as
+/// "prefix=fp8,expert=fp8" whose other stages are bf16, "auto", or "auto:0.02" with a bound.
+void set_precision(std::string_view text, LoadOptions&);
 
 /// One camera frame: 8-bit RGB, rows without gaps. The pixels are the caller's.
 struct Frame {
@@ -87,7 +115,7 @@ struct PolicyInfo {
   Model model = Model::kPi0;
   Mode mode = Mode::kOpenpi;
   Device device = Device::kCpu;
-  Precision precision = Precision::kF32;
+  Precisions precision;
   std::string layout;  // "lerobot", "openpi" or "orbax"
   int steps = 0;
   int chunk = 0;
@@ -104,6 +132,7 @@ struct PolicyInfo {
   std::uint64_t weight_bytes = 0;
   std::uint64_t buffer_bytes = 0;  // activations, caches, tables and inputs
   std::vector<std::string> warnings;
+  std::vector<std::string> notes;  // sentences: what loading decided by measuring
 };
 
 /// A robot policy, loaded once and asked for one chunk of actions after the other.

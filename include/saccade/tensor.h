@@ -8,7 +8,7 @@
 
 namespace saccade {
 
-enum class DType : std::uint8_t { kF32, kBf16, kF16, kU8, kI32 };
+enum class DType : std::uint8_t { kF32, kBf16, kF16, kU8, kI32, kE4m3 };
 enum class Device : std::uint8_t { kCpu, kCuda };
 
 struct bf16 {
@@ -18,6 +18,11 @@ struct bf16 {
 /// IEEE half precision.
 struct f16 {
   std::uint16_t bits = 0;
+};
+
+/// Eight bits: sign, four of exponent, three of mantissa; no infinity. Its values have scales.
+struct e4m3 {
+  std::uint8_t bits = 0;
 };
 
 std::size_t size_of(DType);   // bytes of one element

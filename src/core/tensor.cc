@@ -13,6 +13,7 @@ std::size_t size_of(DType dtype) {
     case DType::kF16:
       return 2;
     case DType::kU8:
+    case DType::kE4m3:
       return 1;
   }
   fail("dtype", "unknown type ", int(dtype));
@@ -30,6 +31,8 @@ const char* name_of(DType dtype) {
       return "u8";
     case DType::kI32:
       return "i32";
+    case DType::kE4m3:
+      return "e4m3";
   }
   return "?";
 }

@@ -22,12 +22,16 @@ PFN_cuTensorMapEncodeTiled_v12000 encode_function() {
   return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function);
 }
 
+CUtensorMapDataType type_of(DType dtype) {
+  if (dtype == DType::kE4m3) return CU_TENSOR_MAP_DATA_TYPE_UINT8;
+  return dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+}
+
 }  // namespace
 
 CUtensorMap make_tensor_map(const void* data, DType dtype, std::span<const MapAxis> axes) {
   static const PFN_cuTensorMapEncodeTiled_v12000 encode = encode_function();
   constexpr std::size_t kMaxRank = 5;
-  constexpr std::uint64_t kElementBytes = 2;
   std::array<cuuint64_t, kMaxRank> extents{};
   std::array<cuuint64_t, kMaxRank> strides{};
   std::array<cuuint32_t, kMaxRank> box{};
@@ -35,15 +39,14 @@ CUtensorMap make_tensor_map(const void* data, DType dtype, std::span<const MapAx
   for (std::size_t i = 0; i < axes.size(); ++i) {
     extents[i] = cuuint64_t(axes[i].extent);
     box[i] = cuuint32_t(axes[i].box);
-    if (i > 0) strides[i - 1] = cuuint64_t(axes[i].stride) * kElementBytes;
+    if (i > 0) strides[i - 1] = cuuint64_t(axes[i].stride) * size_of(dtype);
   }
   CUtensorMap map;
   const CUresult result = encode(
-      &map,
-      dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-      cuuint32_t(axes.size()), const_cast<void*>(data), extents.data(), strides.data(), box.data(),
-      element_strides.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+      &map, type_of(dtype), cuuint32_t(axes.size()), const_cast<void*>(data), extents.data(),
+      strides.data(), box.data(), element_strides.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
+      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     throw DeviceError("cuTensorMapEncodeTiled failed with " + std::to_string(int(result)));
   }

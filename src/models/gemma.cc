@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "models/names.h"
 #include "saccade/ops/attention.h"
 #include "saccade/ops/gemm.h"
 #include "saccade/ops/norm.h"
@@ -20,6 +21,19 @@ Tensor entry(const Tensor& tables, int n, int step) {
   return table.rows(step, 1).reshaped({size});
 }
 
+/// So many rows of a matrix. Their scales are theirs alone only until other rows are asked for.
+ops::ScaledMatrix scaled_rows(const ops::ScaledMatrix& matrix, int first_row, int rows) {
+  if (!matrix) return {};
+  Tensor scales = matrix.scales;
+  scales.shape = {scales.shape[0], rows};
+  return {matrix.values.rows(first_row, rows), scales};
+}
+
+/// The matrix in e4m3, where there is one.
+ops::ScaledMatrix operand(const Tensor& plain, const ops::ScaledMatrix& scaled) {
+  return scaled ? scaled : ops::ScaledMatrix(plain);
+}
+
 Tensor entry(const Tensor& table, int step) {
   if (!table) return {};
   return table.rows(step, 1).reshaped({table.shape[1]});
@@ -34,8 +48,8 @@ void KvCache::allocate(Arena& arena, const GemmaDims& dims, int rows, DType type
   for (Tensor& values : v) values = arena.allocate({rows, dims.kv_heads, dims.head_dim}, type);
 }
 
-Gemma::Gemma(const GemmaDims& dims, std::string root, Norms norms, Output output)
-    : dims_(dims), root_(std::move(root)), norms_(norms), output_(output) {
+Gemma::Gemma(const GemmaDims& dims, std::string root, Norms norms, Output output, Operands operands)
+    : dims_(dims), root_(std::move(root)), norms_(norms), output_(output), operands_(operands) {
   layers_.resize(std::size_t(dims.layers));
   norm_weights_.resize(std::size_t(this->norms()));
 }
@@ -58,19 +72,23 @@ void Gemma::declare(WeightList& list) {
     if (norms_ != Norms::kPlain) return;
     list.vector(norm_weights_[std::size_t(n)], {{norm_name(n) + "weight", {width}}}, 1);
   };
+  const auto matrix = [&](ops::ScaledMatrix& target, std::vector<WeightPiece> pieces) {
+    if (operands_ != Operands::kPlain) return list.scaled(target, std::move(pieces));
+    list.matrix(target.values, std::move(pieces));
+  };
   for (int i = 0; i < dims_.layers; ++i) {
     Layer& layer = layers_[std::size_t(i)];
     const std::string at = root_ + "layers." + std::to_string(i) + ".";
     plain_norm(2 * i);
-    list.matrix(layer.qkv, {{at + "self_attn.q_proj.weight", {queries, width}},
-                            {at + "self_attn.k_proj.weight", {keys, width}},
-                            {at + "self_attn.v_proj.weight", {keys, width}}});
+    matrix(layer.qkv, {{at + "self_attn.q_proj.weight", {queries, width}},
+                       {at + "self_attn.k_proj.weight", {keys, width}},
+                       {at + "self_attn.v_proj.weight", {keys, width}}});
     if (stops_after_keys(i)) continue;
-    list.matrix(layer.out, {{at + "self_attn.o_proj.weight", {width, queries}}});
+    matrix(layer.out, {{at + "self_attn.o_proj.weight", {width, queries}}});
     plain_norm(2 * i + 1);
-    list.matrix(layer.gate_up, {{at + "mlp.gate_proj.weight", {dims_.mlp, width}},
-                                {at + "mlp.up_proj.weight", {dims_.mlp, width}}});
-    list.matrix(layer.down, {{at + "mlp.down_proj.weight", {width, dims_.mlp}}});
+    matrix(layer.gate_up, {{at + "mlp.gate_proj.weight", {dims_.mlp, width}},
+                           {at + "mlp.up_proj.weight", {dims_.mlp, width}}});
+    matrix(layer.down, {{at + "mlp.down_proj.weight", {width, dims_.mlp}}});
   }
   if (output_ == Output::kHidden) plain_norm(2 * dims_.layers);
 }
@@ -86,6 +104,19 @@ void Gemma::allocate(Arena& arena, int rows, int steps, DType type) {
   a_.q = arena.allocate({rows, dims_.heads, dims_.head_dim}, type);
   a_.attended = arena.allocate({rows, dims_.heads * dims_.head_dim}, type);
   a_.hidden = arena.allocate({rows, dims_.mlp}, type);
+  if (is_scaled()) {
+    const auto scaled = [&](int columns, int blocks) {
+      return ops::ScaledMatrix{arena.allocate({rows, columns}, DType::kE4m3),
+                               arena.allocate({blocks, rows}, DType::kF32)};
+    };
+    const auto blocks = [](int columns) {
+      return (columns + ops::kScaleBlock - 1) / ops::kScaleBlock;
+    };
+    const int queries = dims_.heads * dims_.head_dim;
+    a_.normalized = scaled(dims_.width, 1);
+    a_.scaled_attended = scaled(queries, blocks(queries));
+    a_.scaled_hidden = scaled(dims_.mlp, blocks(dims_.mlp));
+  }
   if (norms_ == Norms::kPlain) return;
   for (Layer& layer : layers_) {
     layer.qkv_bias = arena.allocate({steps, dims_.qkv()}, DType::kF32);
@@ -122,42 +153,68 @@ Gemma::Activations Gemma::rows(int first_row, int rows) const {
           .qkv = a_.qkv.rows(first_row, rows),
           .q = a_.q.rows(first_row, rows),
           .attended = a_.attended.rows(first_row, rows),
-          .hidden = a_.hidden.rows(first_row, rows)};
+          .hidden = a_.hidden.rows(first_row, rows),
+          .normalized = scaled_rows(a_.normalized, first_row, rows),
+          .scaled_attended = scaled_rows(a_.scaled_attended, first_row, rows),
+          .scaled_hidden = scaled_rows(a_.scaled_hidden, first_row, rows)};
 }
 
 Gemma::Input Gemma::input(int step, int first_row, int rows) const {
   const Activations a = this->rows(first_row, rows);
-  return {.x = a.x, .next = {.scale = scale(0, step), .scaled = a.y, .squares = a.squares}};
+  return {.x = a.x, .next = next(0, step, a)};
+}
+
+ops::NormOutputs Gemma::next(int norm, int step, const Activations& a) const {
+  const bool is_last = norm == 2 * dims_.layers;
+  if (is_last ? output_ != Output::kHidden : is_scaled()) return {};
+  return {.scale = scale(norm, step), .scaled = a.y, .squares = a.squares};
+}
+
+Gemma::Normed Gemma::normed(const Stream& s, int norm, int step, const Activations& a) const {
+  if (!is_scaled()) return {.x = a.y, .norm = {.squares = a.squares, .eps = kEps}};
+  ops::rms_norm(s, a.x, scale(norm, step), {}, kEps, a.normalized);
+  return {.x = a.normalized, .norm = {}};
 }
 
 void Gemma::run(const Stream& s, int step, int first_row, Tensor positions, Tensor rope_table,
-                Tensor visible, int cache_rows, KvCache& cache) const {
+                Tensor visible, int cache_rows, KvCache& cache, const Probe& probe) const {
   const Activations a = rows(first_row, positions.shape[0]);
-  const ops::RowNorm norm{.squares = a.squares, .eps = kEps};
   const float softmax_scale = 1 / std::sqrt(float(dims_.head_dim));
-  const auto next = [&](int n) {
-    const bool is_there = n < 2 * dims_.layers || output_ == Output::kHidden;
-    if (!is_there) return ops::NormOutputs{};
-    return ops::NormOutputs{.scale = scale(n, step), .scaled = a.y, .squares = a.squares};
-  };
   for (int i = 0; i < dims_.layers; ++i) {
     const Layer& l = layers_[std::size_t(i)];
     const Tensor k = cache.k[std::size_t(i)].rows(0, cache_rows);
     const Tensor v = cache.v[std::size_t(i)].rows(0, cache_rows);
     const Tensor q = stops_after_keys(i) ? Tensor{} : a.q;
-    ops::project_qkv(s, a.y, l.qkv, norm, entry(l.qkv_bias, step), positions, rope_table, a.qkv, q,
-                     k, v);
+    const Normed in = normed(s, 2 * i, step, a);
+    ops::project_qkv(s, in.x, l.qkv, in.norm, entry(l.qkv_bias, step), positions, rope_table, a.qkv,
+                     q, k, v);
     if (stops_after_keys(i)) return;
-    ops::attention(s, q, k, v, visible, softmax_scale, a.attended);
-    ops::gemm(s, a.attended, l.out,
-              {.gate = gate(2 * i, step), .residual = a.x, .next = next(2 * i + 1)}, a.x);
-    ops::gemm(
-        s, a.y, l.gate_up,
-        {.norm = norm, .bias = entry(l.gate_up_bias, step), .activation = ops::Activation::kGeglu},
-        a.hidden);
-    ops::gemm(s, a.hidden, l.down,
-              {.gate = gate(2 * i + 1, step), .residual = a.x, .next = next(2 * i + 2)}, a.x);
+    ops::attention(s, q, k, v, visible, softmax_scale, a.attended, a.scaled_attended);
+    ops::gemm(s, operand(a.attended, a.scaled_attended), l.out,
+              {.gate = gate(2 * i, step), .residual = a.x, .next = next(2 * i + 1, step, a)}, a.x);
+    const Normed attended = normed(s, 2 * i + 1, step, a);
+    ops::gemm(s, attended.x, l.gate_up,
+              {.norm = attended.norm,
+               .bias = entry(l.gate_up_bias, step),
+               .activation = ops::Activation::kGeglu,
+               .quantized = a.scaled_hidden},
+              a.hidden);
+    ops::gemm(s, operand(a.hidden, a.scaled_hidden), l.down,
+              {.gate = gate(2 * i + 1, step), .residual = a.x, .next = next(2 * i + 2, step, a)},
+              a.x);
+    if (probe) report_inside(probe, a);
   }
+}
+
+void Gemma::report_inside(const Probe& probe, const Activations& a) const {
+  const std::string at = root_ == names::kExpert ? "inside.expert." : "inside.prefix.";
+  if (!is_scaled()) {
+    probe(at + "attended", a.attended);
+    return probe(at + "hidden", a.hidden);
+  }
+  probe(at + "normalized scales", a.normalized.scales);
+  probe(at + "attended scales", a.scaled_attended.scales);
+  probe(at + "hidden scales", a.scaled_hidden.scales);
 }
 
 Gemma::Hidden Gemma::hidden(int first_row, int rows) const {

@@ -4,6 +4,7 @@
 
 #include "core/arena.h"
 #include "models/dims.h"
+#include "models/probe.h"
 #include "models/weights.h"
 #include "saccade/ops/norm.h"
 #include "saccade/stream.h"
@@ -30,7 +31,8 @@ struct NormTables {
 ///
 /// No norm runs by itself. Whatever stores rows of the residual stream x also stores x * scale and
 /// the sums of squares of x (ops::NormOutputs); the projection behind the norm divides its rows by
-/// the rms and adds shift W^T, which only the step and the weights decide.
+/// the rms and adds shift W^T, which only the step and the weights decide. Only activations in e4m3
+/// need a norm that sees whole rows, for their scales.
 class Gemma {
  public:
   enum class Norms { kPlain, kAdaptive };
@@ -39,7 +41,14 @@ class Gemma {
     kCache,   // only keys and values: the last layer stops after them
   };
 
-  Gemma(const GemmaDims&, std::string root, Norms, Output);
+  /// What the products of the layers are of.
+  enum class Operands {
+    kPlain,          // weights and activations in the policy's precision
+    kScaledWeights,  // weights in e4m3
+    kScaled,         // weights and activations in e4m3; keys, values and queries are not
+  };
+
+  Gemma(const GemmaDims&, std::string root, Norms, Output, Operands);
 
   void declare(WeightList&);
   void allocate(Arena&, int rows, int steps, DType activations);
@@ -61,7 +70,7 @@ class Gemma {
   ///   rope_table   [positions, head_dim]  f32
   ///   visible      [rows]                 i32 cache rows that a row sees, at most cache_rows
   void run(const Stream&, int step, int first_row, Tensor positions, Tensor rope_table,
-           Tensor visible, int cache_rows, KvCache&) const;
+           Tensor visible, int cache_rows, KvCache&, const Probe& = {}) const;
 
   /// The rows of the last layer, as the projection behind the final norm takes them.
   struct Hidden {
@@ -80,8 +89,8 @@ class Gemma {
 
  private:
   struct Layer {
-    Tensor qkv, out;
-    Tensor gate_up, down;
+    ops::ScaledMatrix qkv, out;
+    ops::ScaledMatrix gate_up, down;
     Tensor qkv_bias;      // [steps, (heads + 2 kv_heads) head_dim]  shift W^T
     Tensor gate_up_bias;  // [steps, 2 mlp]
   };
@@ -93,17 +102,31 @@ class Gemma {
     Tensor q;         // [rows, heads, head_dim]
     Tensor attended;  // [rows, heads head_dim]
     Tensor hidden;    // [rows, mlp]
+
+    // Operands::kScaled: the norm of x, attended and hidden.
+    ops::ScaledMatrix normalized, scaled_attended, scaled_hidden;
+  };
+
+  /// What the projection behind a norm takes.
+  struct Normed {
+    ops::ScaledMatrix x;
+    ops::RowNorm norm;
   };
 
   bool stops_after_keys(int layer) const;
+  bool is_scaled() const { return operands_ == Operands::kScaled; }
+  Normed normed(const Stream&, int norm, int step, const Activations&) const;
+  ops::NormOutputs next(int norm, int step, const Activations&) const;
   Tensor scale(int norm, int step) const;  // [width]
   Tensor gate(int norm, int step) const;   // [width], absent for Norms::kPlain
   Activations rows(int first_row, int rows) const;
+  void report_inside(const Probe&, const Activations&) const;
 
   GemmaDims dims_;
   std::string root_;
   Norms norms_;
   Output output_;
+  Operands operands_;
   std::vector<Layer> layers_;
   std::vector<Tensor> norm_weights_;  // 1 + w, for Norms::kPlain
   NormTables tables_;

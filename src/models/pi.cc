@@ -29,10 +29,10 @@ Pi::Pi(const PiDims& dims, PiPlan plan)
       plan_(std::move(plan)),
       vision_(dims.vision, dims.prefix.width),
       prefix_(dims.prefix, names::kPrefix, Gemma::Norms::kPlain,
-              plan_.prefix_output ? Gemma::Output::kHidden : Gemma::Output::kCache),
+              plan_.prefix_output ? Gemma::Output::kHidden : Gemma::Output::kCache, plan_.prefix),
       expert_(dims.expert, names::kExpert,
               dims.model == Model::kPi05 ? Gemma::Norms::kAdaptive : Gemma::Norms::kPlain,
-              Gemma::Output::kHidden),
+              Gemma::Output::kHidden, plan_.expert),
       suffix_(dims.model == Model::kPi05 ? make_pi05_suffix(dims, expert_)
                                          : make_pi0_suffix(dims)) {}
 
@@ -128,7 +128,7 @@ void Pi::write_lengths(const Inputs& on_host, int views, int tokens) const {
 void Pi::see(const Stream& s, int views, const Probe& probe) const {
   const int tokens = dims_.vision.tokens();
   const Gemma::Input out = prefix_.input(0, 0, views * tokens);
-  vision_.run(s, a_.pixels.rows(0, views), out.x, out.next);
+  vision_.run(s, a_.pixels.rows(0, views), out.x, out.next, probe);
   for (int view = 0; view < views; ++view) {
     report(probe, "vision." + std::to_string(view), out.x.rows(view * tokens, tokens));
   }
@@ -145,7 +145,7 @@ void Pi::read_prompt(const Stream& s, int views, int rows, const Probe& probe, i
   report(probe, "prefix.embs", prefix_.input(0, 0, rows).x.rows(0, reported));
 
   prefix_.run(s, 0, 0, a_.counting.rows(0, rows), a_.rope_table,
-              inputs_.prefix_visible.rows(0, rows), rows, cache_);
+              inputs_.prefix_visible.rows(0, rows), rows, cache_, probe);
   for (int layer = 0; layer < dims_.prefix.layers; ++layer) {
     const std::string stage = "kv." + std::to_string(layer);
     report(probe, stage + ".k", cache_.k[std::size_t(layer)].rows(0, reported));
@@ -169,7 +169,7 @@ void Pi::step(const Stream& s, int step, int prefix_rows, const Probe& probe) {
   if (suffix_->condition(step)) report(probe, at_step(step, "cond"), suffix_->condition(step));
 
   expert_.run(s, step, first, inputs_.positions.rows(first, rows), a_.rope_table,
-              inputs_.suffix_visible.rows(first, rows), prefix_rows + suffix_rows(), cache_);
+              inputs_.suffix_visible.rows(first, rows), prefix_rows + suffix_rows(), cache_, probe);
   if (probe) report_step(s, step, probe);
 
   const Gemma::Hidden hidden = expert_.hidden(leading, plan_.actions);

@@ -17,8 +17,10 @@ namespace saccade::models {
 /// What a Pi0 or Pi0.5 is built for, beside its dims.
 struct PiPlan {
   int max_views = 3;
-  int max_tokens = 200;             // of the prompt
-  int actions = 50;                 // rows of a chunk
+  int max_tokens = 200;  // of the prompt
+  int actions = 50;      // rows of a chunk
+  Gemma::Operands prefix = Gemma::Operands::kPlain;
+  Gemma::Operands expert = Gemma::Operands::kPlain;
   DType activations = DType::kF32;  // of the Gemma towers; residual streams are f32
   DType precise = DType::kF32;      // of what the references keep in f32 even where they run in
                                     // bf16: the vision tower, and what embeds the actions; or f16

@@ -83,7 +83,8 @@ void Siglip::prepare(const Stream& s) {
   ops::gemm(s, weights_.patch_weight, a_.unit, {}, a_.patch_weight);
 }
 
-void Siglip::run(const Stream& s, Tensor pixels, Tensor out, const ops::NormOutputs& next) const {
+void Siglip::run(const Stream& s, Tensor pixels, Tensor out, const ops::NormOutputs& next,
+                 const Probe& probe) const {
   const int views = pixels.shape[0];
   const int tokens = dims_.tokens();
   const int rows = views * tokens;
@@ -107,6 +108,10 @@ void Siglip::run(const Stream& s, Tensor pixels, Tensor out, const ops::NormOutp
     ops::layer_norm(s, x, l.norm2_weight, l.norm2_bias, kEps, y);
     ops::gemm(s, y, l.fc1_weight, {.bias = l.fc1_bias, .activation = Activation::kGelu}, hidden);
     ops::gemm(s, hidden, l.fc2_weight, {.bias = l.fc2_bias, .residual = x}, x);
+    if (!probe) continue;
+    probe("inside.vision.qkv", qkv);
+    probe("inside.vision.attended", attended);
+    probe("inside.vision.hidden", hidden);
   }
   ops::layer_norm(s, x, weights_.post_norm_weight, weights_.post_norm_bias, kEps, y);
   ops::gemm(s, y, weights_.projector_weight, {.bias = weights_.projector_bias, .next = next}, out);

@@ -4,6 +4,7 @@
 
 #include "core/arena.h"
 #include "models/dims.h"
+#include "models/probe.h"
 #include "models/weights.h"
 #include "saccade/ops/norm.h"
 #include "saccade/stream.h"
@@ -29,7 +30,8 @@ class Siglip {
   ///   pixels  [views, 3, image_size, image_size]  f32 in [-1, 1]
   ///   out     [views tokens, projected_width]             f32
   ///   next    what the norm that follows needs of out
-  void run(const Stream&, Tensor pixels, Tensor out, const ops::NormOutputs& next) const;
+  void run(const Stream&, Tensor pixels, Tensor out, const ops::NormOutputs& next,
+           const Probe& = {}) const;
 
  private:
   struct Layer {

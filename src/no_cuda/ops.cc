@@ -12,6 +12,7 @@
 #include "ops/norm/feature_scaling.h"
 #include "ops/norm/layer_norm.h"
 #include "ops/norm/rms_norm.h"
+#include "ops/quantize/quantize.h"
 #include "ops/rope/rope.h"
 #include "ops/sample/normal_noise.h"
 
@@ -51,6 +52,7 @@ void normal_noise_cuda(const NormalNoiseParams&, CUstream_st*) { no_cuda(); }
 void normalize_cuda(const FeatureScalingParams&, CUstream_st*) { no_cuda(); }
 void project_qkv_skinny(const QkvParams&, CUstream_st*) { no_cuda(); }
 void project_qkv_sm90(const QkvParams&, CUstream_st*) { no_cuda(); }
+void quantize_cuda(const QuantizeParams&, CUstream_st*) { no_cuda(); }
 void resize_with_pad_cuda(const ResizeWithPadParams&, CUstream_st*) { no_cuda(); }
 void resize_views_cuda(const ResizeWithPadParams*, int, int, CUstream_st*) { no_cuda(); }
 void rms_norm_cuda(const RmsNormParams&, CUstream_st*) { no_cuda(); }

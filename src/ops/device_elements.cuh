@@ -2,6 +2,7 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 
 #include <cstdint>
 
@@ -10,7 +11,7 @@
 // f32 arithmetic on device elements whose type is known at run time only.
 namespace saccade::ops::detail {
 
-/// Rounds to nearest even; f16 saturates at its largest finite value.
+/// f16 saturates at its largest finite value, as e4m3 does.
 __device__ inline __half saturated_half(float value) {
   return __float2half_rn(fminf(fmaxf(value, -65504.0f), 65504.0f));
 }
@@ -21,6 +22,8 @@ __device__ inline T from_f32(float value) {
     return value;
   else if constexpr (std::is_same_v<T, __half>)
     return saturated_half(value);
+  else if constexpr (std::is_same_v<T, __nv_fp8_e4m3>)
+    return __nv_fp8_e4m3(value);
   else
     return __float2bfloat16_rn(value);
 }
@@ -28,6 +31,7 @@ __device__ inline T from_f32(float value) {
 __device__ inline float load_element(const void* data, DType dtype, std::int64_t index) {
   if (dtype == DType::kF32) return static_cast<const float*>(data)[index];
   if (dtype == DType::kF16) return __half2float(static_cast<const __half*>(data)[index]);
+  if (dtype == DType::kE4m3) return float(static_cast<const __nv_fp8_e4m3*>(data)[index]);
   return __bfloat162float(static_cast<const __nv_bfloat16*>(data)[index]);
 }
 
@@ -36,6 +40,8 @@ __device__ inline void store_element(void* data, DType dtype, std::int64_t index
     static_cast<float*>(data)[index] = value;
   } else if (dtype == DType::kF16) {
     static_cast<__half*>(data)[index] = saturated_half(value);
+  } else if (dtype == DType::kE4m3) {
+    static_cast<__nv_fp8_e4m3*>(data)[index] = __nv_fp8_e4m3(value);
   } else {
     static_cast<__nv_bfloat16*>(data)[index] = __float2bfloat16_rn(value);
   }

@@ -3,15 +3,17 @@
 #include <cstdint>
 
 #include "core/bf16.h"
+#include "core/e4m3.h"
 #include "core/f16.h"
 #include "saccade/tensor.h"
 
-// f32 arithmetic on elements whose type, f32, bf16 or f16, is known at run time only.
+// f32 arithmetic on elements whose type, f32, bf16, f16 or e4m3, is known at run time only.
 namespace saccade::ops::detail {
 
 inline float load(const void* data, DType dtype, std::int64_t index) {
   if (dtype == DType::kF32) return static_cast<const float*>(data)[index];
   if (dtype == DType::kF16) return to_float(static_cast<const f16*>(data)[index]);
+  if (dtype == DType::kE4m3) return to_float(static_cast<const e4m3*>(data)[index]);
   return to_float(static_cast<const bf16*>(data)[index]);
 }
 
@@ -20,6 +22,8 @@ inline void store(void* data, DType dtype, std::int64_t index, float value) {
     static_cast<float*>(data)[index] = value;
   } else if (dtype == DType::kF16) {
     static_cast<f16*>(data)[index] = from_float<f16>(value);
+  } else if (dtype == DType::kE4m3) {
+    static_cast<e4m3*>(data)[index] = from_float<e4m3>(value);
   } else {
     static_cast<bf16*>(data)[index] = from_float<bf16>(value);
   }
@@ -33,6 +37,8 @@ void visit_type(DType dtype, F f) {
       return f.template operator()<bf16>();
     case DType::kF16:
       return f.template operator()<f16>();
+    case DType::kE4m3:
+      return f.template operator()<e4m3>();
     default:
       return f.template operator()<float>();
   }

@@ -14,7 +14,8 @@ struct OpRecord {
   const char* op = "";
   std::string shape;  // "576 x 2048 x 32768 geglu"
   double flops = 0;
-  double bytes = 0;  // of weights, which no cache holds from one pass to the next
+  double bytes = 0;      // of weights, which no cache holds from one pass to the next
+  bool is_e4m3 = false;  // its products are, of which a GPU makes twice as many
 };
 
 /// Sees the ops of a stream (Stream::trace), and may end the stream early.

@@ -5,6 +5,7 @@
 #include "ops/attention/attention.h"
 #include "ops/op_case.h"
 #include "saccade/ops/attention.h"
+#include "scaled_matrix.h"
 
 namespace saccade::testing {
 namespace {
@@ -76,7 +77,7 @@ void run(Through through, const Stream& s, std::span<const Tensor> in, Tensor vi
     return ops::attention(s, in[0], in[1], in[2], visible, scale, out);
   }
   ops::detail::attention_cpu(
-      ops::detail::attention_params(s, in[0], in[1], in[2], visible, scale, out));
+      ops::detail::attention_params(s, in[0], in[1], in[2], visible, scale, out, {}));
 }
 
 OpCase make(Dims d, DType dtype, Through through = Through::kOp) {
@@ -130,6 +131,26 @@ OpCase steep(OpCase op) {
   op.inputs[0].fill = fill_normal_of(100);
   // A logit near 300 is known to 300 * 2^-24 * sqrt(head_dim) at best.
   op.tolerance = std::max(op.tolerance, 1e-4);
+  return op;
+}
+
+/// Also with e4m3 of the result, which is then scratch.
+OpCase quantized(OpCase op, Scales scales) {
+  const Operand out = op.outputs[0];
+  const int rows = out.shape[0], columns = out.shape[1];
+  const int blocks = blocks_of(scales, columns);
+  const float scale = 1 / std::sqrt(float(op.inputs[0].shape[2]));
+  op.name += std::string("/quantized_") + name_of(scales);
+  op.tolerance *= std::sqrt(2);  // a value and its scale may each be rounded to out's type first
+  op.scratch = {out};
+  op.outputs = {{out.shape, DType::kE4m3}, {{blocks, rows}, DType::kF32}};
+  op.run = [=](const Stream& s, std::span<const Tensor> in, std::span<const Tensor> results) {
+    const Tensor visible = in.size() > 3 ? in[3] : Tensor{};
+    ops::attention(s, in[0], in[1], in[2], visible, scale, results[2], {results[0], results[1]});
+  };
+  op.exact = [=, exact = std::move(op.exact)](std::span<const Values> in) {
+    return exact_quantized(exact(in)[0], rows, columns, blocks);
+  };
   return op;
 }
 
@@ -234,6 +255,37 @@ std::vector<OpCase> tile_cases() {
   };
 }
 
+/// What a prefix in e4m3 runs, and around it.
+std::vector<OpCase> quantized_cases() {
+  std::vector<int> rising(130);
+  for (int row = 0; row < 130; ++row) rising[std::size_t(row)] = 1 + row;
+  const Dims one_tile{66, 70, 8, 1, 256};
+  std::vector<OpCase> cases{
+      quantized(prefix(128, 100), Scales::kBlocks),
+      quantized(prefix(576, 532), Scales::kBlocks),
+      quantized(make({192, 192, 8, 1, 256}, DType::kBf16), Scales::kBlocks),
+      quantized(make({65, 63, 1, 1, 256}, DType::kBf16), Scales::kBlocks),
+      quantized(make({100, 65, 2, 1, 256}, DType::kBf16), Scales::kBlocks),
+      quantized(make({70, 333, 4, 1, 256}, DType::kBf16), Scales::kBlocks),
+      quantized(make({66, 1, 16, 1, 256}, DType::kBf16), Scales::kBlocks),
+      quantized(masked({130, 150, 8, 1, 256}, DType::kBf16, rising), Scales::kBlocks),
+      quantized(steep(make(one_tile, DType::kBf16)), Scales::kBlocks),
+      quantized(make(one_tile, DType::kBf16), Scales::kRows),
+      quantized(prefix(64, 33), Scales::kBlocks),
+      quantized(suffix(50, 640, 582, 582), Scales::kBlocks),
+      quantized(make({13, 37, 7, 1, 72}, DType::kF16), Scales::kBlocks),
+      quantized(make({17, 30, 6, 2, 128}, DType::kBf16), Scales::kRows),
+  };
+  for (DType type : {DType::kF32, DType::kBf16, DType::kF16}) {
+    for (Scales scales : {Scales::kRows, Scales::kBlocks}) {
+      cases.push_back(quantized(make({1, 1, 1, 1, 1}, type), scales));
+      cases.push_back(quantized(make({7, 17, 6, 3, 9}, type), scales));
+      cases.push_back(quantized(masked({5, 9, 4, 1, 36}, type, {1, 3, 3, 8, 2}), scales));
+    }
+  }
+  return cases;
+}
+
 }  // namespace
 
 std::vector<OpCase> attention_cases() {
@@ -256,7 +308,7 @@ std::vector<OpCase> attention_cases() {
       packed(2, 256, 4, 72, DType::kBf16),
       packed(1, 256, 4, 72, DType::kF32),
   };
-  for (const auto& list : {more, policy_cases(), tile_cases()}) {
+  for (const auto& list : {more, policy_cases(), tile_cases(), quantized_cases()}) {
     cases.insert(cases.end(), list.begin(), list.end());
   }
   return cases;

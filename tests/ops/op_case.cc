@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/bf16.h"
+#include "core/e4m3.h"
 #include "core/f16.h"
 
 namespace saccade::testing {
@@ -18,6 +19,8 @@ void fill_from(Distribution distribution, Tensor tensor, std::mt19937& random) {
       tensor.as<float>()[i] = value;
     } else if (tensor.dtype == DType::kF16) {
       tensor.as<f16>()[i] = from_float<f16>(value);
+    } else if (tensor.dtype == DType::kE4m3) {
+      tensor.as<e4m3>()[i] = from_float<e4m3>(value);
     } else {
       tensor.as<bf16>()[i] = from_float<bf16>(value);
     }
@@ -77,7 +80,7 @@ OpCase in_place(OpCase op) {
 }
 
 double tolerance_of(DType dtype) {
-  if (dtype == DType::kF32) return 1e-6;
+  if (dtype == DType::kF32 || dtype == DType::kE4m3) return 1e-6;
   return dtype == DType::kF16 ? 4e-4 : 3e-3;
 }
 
@@ -89,10 +92,11 @@ std::string extents(std::initializer_list<int> list) {
 
 std::vector<OpCase> all_cases() {
   std::vector<OpCase> all;
-  for (const auto& cases : {activation_cases(), attention_cases(), embedding_cases(),
-                            feature_scaling_cases(), flow_cases(), gemm_cases(), layer_norm_cases(),
-                            normal_noise_cases(), patch_embedding_cases(), project_qkv_cases(),
-                            resize_with_pad_cases(), rms_norm_cases(), rope_cases()}) {
+  for (const auto& cases :
+       {activation_cases(), attention_cases(), embedding_cases(), feature_scaling_cases(),
+        flow_cases(), gemm_cases(), layer_norm_cases(), normal_noise_cases(),
+        patch_embedding_cases(), project_qkv_cases(), quantize_cases(), resize_with_pad_cases(),
+        rms_norm_cases(), rope_cases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;

@@ -40,7 +40,9 @@ struct OpCase {
   std::vector<Operand> scratch = {};  // written, but not compared: `out` of run continues with it
   std::function<void(const Stream&, std::span<const Tensor> in, std::span<const Tensor> out)> run;
   std::function<std::vector<Values>(std::span<const Values> in)> exact;  // the definition, in f64
-  double tolerance;  // on |out - exact| / |exact|, Euclidean; 1.5 times that on the largest element
+  // On |out - exact| / |exact|, Euclidean; 1.5 times that on the largest element. Of e4m3: beside
+  // its rounding, as exact is not rounded.
+  double tolerance;
   double flops;
   double bytes;            // that must cross HBM at least once
   bool host_only = false;  // a CPU reference, or a table that is made at load
@@ -49,7 +51,8 @@ struct OpCase {
 /// The same op, writing over its first input.
 OpCase in_place(OpCase);
 
-/// What a result loses by rounding to this type, with a margin.
+/// What a result loses by rounding to this type, with a margin. check_case sees to e4m3's rounding:
+/// what is left is that of f32.
 double tolerance_of(DType);
 
 /// "1x8"
@@ -65,6 +68,7 @@ std::vector<OpCase> layer_norm_cases();
 std::vector<OpCase> normal_noise_cases();
 std::vector<OpCase> patch_embedding_cases();
 std::vector<OpCase> project_qkv_cases();
+std::vector<OpCase> quantize_cases();
 std::vector<OpCase> resize_with_pad_cases();
 std::vector<OpCase> rms_norm_cases();
 std::vector<OpCase> rope_cases();

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "core/bf16.h"
+#include "core/e4m3.h"
 #include "core/f16.h"
 
 namespace saccade::testing {
@@ -44,6 +45,9 @@ struct Buffer {
         case DType::kF16:
           out[i] = to_float(tensor.as<f16>()[i]);
           break;
+        case DType::kE4m3:
+          out[i] = to_float(tensor.as<e4m3>()[i]);
+          break;
         case DType::kI32:
           out[i] = tensor.as<std::int32_t>()[i];
           break;
@@ -77,12 +81,27 @@ std::vector<Tensor> tensors_of(const std::vector<Buffer>& buffers) {
   return tensors;
 }
 
-void expect_near(const Values& got, const Values& want, double tolerance, std::size_t output) {
+/// What rounding to the nearest may change a value by.
+double rounding_of(DType dtype, double value) {
+  if (dtype != DType::kE4m3) return 0;
+  constexpr int kSmallestExponent = -6;
+  const int exponent = value == 0 ? kSmallestExponent : std::ilogb(value);
+  return std::ldexp(1, std::max(exponent, kSmallestExponent) - 4);  // half of the last of 3 bits
+}
+
+void expect_near(const Values& got, const Values& want, DType dtype, double tolerance,
+                 std::size_t output) {
   ASSERT_EQ(got.size(), want.size());
   double error = 0, norm = 0, largest_error = 0, largest = 0;
   for (std::size_t i = 0; i < want.size(); ++i) {
-    const double difference = std::abs(got[i] - want[i]);
-    ASSERT_FALSE(std::isnan(difference)) << "output " << output << ", element " << i;
+    if (!std::isfinite(want[i])) {
+      const bool is_same = got[i] == want[i] || (std::isnan(got[i]) && std::isnan(want[i]));
+      ASSERT_TRUE(is_same) << "output " << output << ", element " << i;
+      continue;
+    }
+    const double distance = std::abs(got[i] - want[i]);
+    ASSERT_FALSE(std::isnan(distance)) << "output " << output << ", element " << i;
+    const double difference = std::max(0.0, distance - rounding_of(dtype, want[i]));
     error += difference * difference;
     norm += want[i] * want[i];
     largest_error = std::max(largest_error, difference);
@@ -109,7 +128,9 @@ void check_case(const OpCase& op, const Runner& run) {
   const std::vector<Values> exact = op.exact(values);
   ASSERT_EQ(exact.size(), op.outputs.size());
   for (std::size_t i = 0; i < out.size(); ++i) {
-    if (i < exact.size()) expect_near(out[i].values(), exact[i], op.tolerance, i);
+    if (i < exact.size()) {
+      expect_near(out[i].values(), exact[i], out[i].tensor.dtype, op.tolerance, i);
+    }
     EXPECT_TRUE(out[i].guard_is_intact()) << "output " << i;
   }
   for (std::size_t i = 0; i < in.size(); ++i) {

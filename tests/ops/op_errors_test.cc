@@ -14,6 +14,7 @@
 #include "saccade/ops/gemm.h"
 #include "saccade/ops/image.h"
 #include "saccade/ops/norm.h"
+#include "saccade/ops/quantize.h"
 #include "saccade/ops/rope.h"
 #include "saccade/ops/sample.h"
 
@@ -52,6 +53,7 @@ void expect_error(const std::function<void()>& call, const std::string& message)
 
 constexpr auto kBf16 = DType::kBf16;
 constexpr auto kI32 = DType::kI32;
+constexpr auto kE4m3 = DType::kE4m3;
 constexpr auto kCuda = Device::kCuda;
 const Stream kCpuStream{};
 const Stream kCudaStream{kCuda, nullptr};
@@ -258,6 +260,103 @@ TEST(OpErrors, NormOutputs) {
   const ops::RowNorm other_rows{.squares = t({3, 2}), .eps = 1e-6f};
   expect_error([=] { ops::gemm(kCpuStream, x, weight, {.norm = other_rows}, out); },
                "[gemm] norm.squares must be [2, parts], got [3, 2]");
+}
+
+TEST(OpErrors, Quantize) {
+  Memory t;
+  const Tensor x = t({2, 130}), values = t({2, 130}, kE4m3), scales = t({2, 2});
+  const auto quantize = [](Tensor a, const ops::ScaledMatrix& o) {
+    return [=] { ops::quantize(kCpuStream, a, o); };
+  };
+  expect_error(quantize({}, {values, scales}), "[quantize] x is not given");
+  expect_error(quantize(t({4}), {values, scales}), "[quantize] x must be [rows, columns], got [4]");
+  expect_error(quantize(t({2, 4}, kI32), {values, scales}),
+               "[quantize] x must be f32, bf16 or f16, got i32");
+  expect_error(quantize(values, {values, scales}),
+               "[quantize] x must be f32, bf16 or f16, got e4m3");
+  expect_error(quantize(x, {}), "[quantize] out is not given");
+  expect_error(quantize(x, values), "[quantize] out.scales is not given");
+  expect_error(quantize(x, {t({2, 131}, kE4m3), scales}),
+               "[quantize] out must be [2, 130], got [2, 131]");
+  expect_error(quantize(x, {t({2, 130}, kBf16), scales}), "[quantize] out must be e4m3, got bf16");
+  expect_error(quantize(x, {values, t({3, 2})}),
+               "[quantize] out.scales must be [1, 2] or [2, 2], got [3, 2]");
+  expect_error(quantize(x, {values, t({2})}),
+               "[quantize] out.scales must be [1, 2] or [2, 2], got [2]");
+  expect_error(quantize(x, {values, t({1, 2}, kBf16)}),
+               "[quantize] out.scales must be f32, got bf16");
+  expect_error(quantize(x, {values, t({1, 2}, DType::kF32, kCuda)}),
+               "[quantize] out.scales is on cuda, the stream runs on cpu");
+  Tensor inside = values;
+  inside.data = x.data;
+  expect_error(quantize(x, {inside, scales}), "[quantize] out must not overlap x");
+}
+
+TEST(OpErrors, ScaledOperands) {
+  Memory t;
+  const Tensor x = t({2, 4}), weight = t({3, 4}), out = t({2, 3});
+  const Tensor x8 = t({2, 4}, kE4m3), weight8 = t({3, 4}, kE4m3), out8 = t({2, 3}, kE4m3);
+  const Tensor one_row = t({1, 2}), scales = t({1, 3});
+  const auto gemm = [=](const ops::ScaledMatrix& a, const ops::ScaledMatrix& w,
+                        const ops::ScaledMatrix& quantized = {}) {
+    return [=] { ops::gemm(kCpuStream, a, w, {.quantized = quantized}, out); };
+  };
+  expect_error(gemm(x8, weight), "[gemm] x.scales is not given");
+  expect_error(gemm(x, weight8), "[gemm] weight.scales is not given");
+  expect_error(gemm({x, one_row}, weight), "[gemm] x must be e4m3 to have scales, got f32");
+  expect_error(gemm(x, {weight, scales}), "[gemm] weight must be e4m3 to have scales, got f32");
+  expect_error(gemm({x8, scales}, weight), "[gemm] x.scales must be [1, 2] or [1, 2], got [1, 3]");
+  expect_error(gemm(x, {weight8, t({3, 1})}),
+               "[gemm] weight.scales must be [1, 3] or [1, 3], got [3, 1]");
+  expect_error(gemm({x8, t({1, 2}, kBf16)}, weight), "[gemm] x.scales must be f32, got bf16");
+  expect_error(gemm(x, weight, out8), "[gemm] quantized.scales is not given");
+  expect_error(gemm(x, weight, {{}, one_row}), "[gemm] quantized is not given");
+  expect_error(gemm(x, weight, {t({2, 3}), one_row}), "[gemm] quantized must be e4m3, got f32");
+  expect_error(gemm(x, weight, {x8, one_row}), "[gemm] quantized must be [2, 3], got [2, 4]");
+  expect_error(gemm(x, weight, {out8, scales}),
+               "[gemm] quantized.scales must be [1, 2] or [1, 2], got [1, 3]");
+  expect_error([=] { ops::gemm(kCpuStream, x, weight, {}, out8); },
+               "[gemm] out must be f32, bf16 or f16, got e4m3");
+  const Tensor wide = t({3, 129}, kE4m3), wide_x = t({2, 129}), two_by_three = t({2, 3});
+  expect_error(
+      [=] {
+        ops::gemm(kCpuStream, wide_x, {wide, two_by_three}, {}, out);
+      },
+      "[gemm] weight.scales must be [1, 3], got [2, 3]");
+
+  const Tensor factors = t({129});
+  const auto rms_norm = [=](const ops::ScaledMatrix& o) {
+    return [=] { ops::rms_norm(kCpuStream, wide_x, factors, {}, 1e-6f, o); };
+  };
+  const Tensor wide_out = t({2, 129}, kE4m3);
+  expect_error(rms_norm(wide_out), "[rms_norm] out.scales is not given");
+  expect_error(rms_norm({wide_out, t({2, 2})}), "[rms_norm] out.scales must be [1, 2], got [2, 2]");
+  expect_error(rms_norm({t({2, 129}, kBf16), one_row}),
+               "[rms_norm] out must be e4m3 to have scales, got bf16");
+
+  const Tensor q = t({2, 1, 3}), k = t({4, 1, 3});
+  const auto attention = [=](const ops::ScaledMatrix& quantized) {
+    return [=] { ops::attention(kCpuStream, q, k, k, {}, 1, out, quantized); };
+  };
+  expect_error(attention(out8), "[attention] quantized.scales is not given");
+  expect_error(attention({x, one_row}), "[attention] quantized must be [2, 3], got [2, 4]");
+  expect_error(attention({t({2, 3}), one_row}), "[attention] quantized must be e4m3, got f32");
+}
+
+TEST(OpErrors, ScaledProjection) {
+  Memory t;
+  const Tensor qkv = t({2, 16}), table = t({3, 4}), positions = t.integers({0, 1});
+  const Tensor q = t({2, 2, 4}), k = t({2, 1, 4}), v = t({2, 1, 4});
+  const auto project = [=](const ops::ScaledMatrix& x, const ops::ScaledMatrix& weight) {
+    return [=] { ops::project_qkv(kCpuStream, x, weight, {}, {}, positions, table, qkv, q, k, v); };
+  };
+  const Tensor x = t({2, 5}), weight = t({16, 5});
+  const Tensor x8 = t({2, 5}, kE4m3), weight8 = t({16, 5}, kE4m3);
+  expect_error(project(x8, weight), "[gemm] x.scales is not given");
+  expect_error(project(x, weight8), "[gemm] weight.scales is not given");
+  expect_error(project({x, t({1, 2})}, weight), "[gemm] x must be e4m3 to have scales, got f32");
+  expect_error(project(x, {weight8, t({1, 15})}),
+               "[gemm] weight.scales must be [1, 16] or [1, 16], got [1, 15]");
 }
 
 TEST(OpErrors, PatchEmbedding) {

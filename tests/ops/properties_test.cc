@@ -10,6 +10,7 @@
 #include "core/philox.h"
 #include "saccade/ops/activation.h"
 #include "saccade/ops/attention.h"
+#include "saccade/ops/quantize.h"
 #include "saccade/ops/rope.h"
 #include "saccade/ops/sample.h"
 
@@ -94,6 +95,17 @@ TEST(Attention, ANanKeyReachesOnlyTheRowsThatSeeIt) {
   EXPECT_FLOAT_EQ(out[0], (3 + 5 * std::exp(1.0f)) / (1 + std::exp(1.0f)));
   EXPECT_TRUE(std::isnan(out[1]));
   EXPECT_EQ(out[2], out[0]);
+}
+
+// The reciprocal of a smaller scale is infinite: it would turn zeros into NaN.
+TEST(Quantize, TheSmallestValuesAreZerosOfScaleOne) {
+  std::vector<float> x{0, 1e-44f, -1e-36f}, scales(1);
+  std::vector<e4m3> values(3);
+  ops::quantize(
+      {}, tensor(x).reshaped({1, 3}),
+      {{values.data(), {1, 3}, DType::kE4m3, Device::kCpu}, tensor(scales).reshaped({1, 1})});
+  EXPECT_EQ(scales[0], 1);
+  for (const e4m3& value : values) EXPECT_EQ(value.bits % 128, 0);
 }
 
 // torch 2.11: inverse = 1 / 10000 ** (arange(0, 256, 2).float() / 256), (position * inverse).cos().

@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <cmath>
 
 #include "ops/op_case.h"
 #include "saccade/ops/norm.h"
+#include "scaled_matrix.h"
 
 namespace saccade::testing {
 namespace {
@@ -41,6 +43,27 @@ OpCase make(int rows, int dim, DType dtype, DType out_dtype, bool shifted = fals
   };
 }
 
+/// The second row is zero, which only the shift moves.
+void fill_beside_zeros(Tensor tensor, std::mt19937& random) {
+  fill_normal(tensor, random);
+  const Tensor row = tensor.rows(1, 1);
+  std::fill_n(row.as<std::byte>(), row.bytes(), std::byte{});
+}
+
+OpCase scaled(int rows, int dim, DType dtype, bool shifted = false) {
+  OpCase op = make(rows, dim, dtype, DType::kE4m3, shifted);
+  if (rows > 2) op.inputs[0].fill = fill_beside_zeros;
+  op.outputs.push_back({{1, rows}, DType::kF32});
+  op.run = [=](const Stream& s, std::span<const Tensor> in, std::span<const Tensor> out) {
+    ops::rms_norm(s, in[0], in[1], shifted ? in[2] : Tensor{}, kEps, {out[0], out[1]});
+  };
+  op.exact = [=](std::span<const Values> in) {
+    return exact_quantized(exact(rows, dim, in[0], in[1], shifted ? in[2] : Values{}), rows, dim,
+                           1);
+  };
+  return op;
+}
+
 OpCase make(int rows, int dim, DType dtype) { return make(rows, dim, dtype, dtype); }
 
 }  // namespace
@@ -66,6 +89,18 @@ std::vector<OpCase> rms_norm_cases() {
       make(3, 17, DType::kF32, DType::kF32, true),
       make(50, 1024, DType::kF32, DType::kBf16, true),
       make(2, 4100, DType::kF16, DType::kF32, true),
+      scaled(1, 1, DType::kF32),
+      scaled(3, 8, DType::kF32),
+      scaled(5, 17, DType::kBf16, true),
+      scaled(3, 100, DType::kF32),
+      scaled(3, 100, DType::kF16, true),
+      scaled(50, 1024, DType::kF32, true),
+      scaled(70, 2048, DType::kBf16),
+      scaled(3, 2052, DType::kF32, true),
+      scaled(3, 4096, DType::kF32),
+      scaled(2, 4100, DType::kF32),
+      scaled(3, 4100, DType::kF16, true),
+      scaled(576, 2048, DType::kF32),  // the prefix
   };
 }
 

@@ -6,30 +6,39 @@
 #include <climits>
 #include <vector>
 
+#include "saccade/ops/quantize.h"
+
 namespace saccade::ops::detail {
 namespace {
 
 constexpr int kMultiprocessors = 132;
 constexpr auto kBf16 = DType::kBf16;
 constexpr auto kF16 = DType::kF16;
+constexpr auto kE4m3 = DType::kE4m3;
 
 TileProblem linear(int m, int n, int k, DType dtype = kBf16) {
   return {Product::kLinear, dtype, m, n, k, INT_MAX};
 }
 
-TileProblem geglu(int m, int n, int k) { return {Product::kGeglu, kBf16, m, n, k, INT_MAX}; }
+TileProblem geglu(int m, int n, int k, DType dtype = kBf16) {
+  return {Product::kGeglu, dtype, m, n, k, INT_MAX};
+}
 
-TileProblem qkv(int m, int n, int k) { return {Product::kQkv, kBf16, m, n, k, INT_MAX}; }
+TileProblem qkv(int m, int n, int k, DType dtype = kBf16) {
+  return {Product::kQkv, dtype, m, n, k, INT_MAX};
+}
 
 /// The products of Pi0 and Pi0.5 that have many rows, and some that nobody has.
 std::vector<TileProblem> problems() {
   std::vector<TileProblem> all;
   for (int m : {320, 512, 576, 640, 704, 768, 832, 896, 968, 1, 63, 65, 200, 3000}) {
-    all.push_back(qkv(m, 2560, 2048));
-    all.push_back(qkv(m, 512, 2048));
-    all.push_back(linear(m, 2048, 2048));
-    all.push_back(geglu(m, 32768, 2048));
-    all.push_back(linear(m, 2048, 16384));
+    for (DType dtype : {kBf16, kE4m3}) {
+      all.push_back(qkv(m, 2560, 2048, dtype));
+      all.push_back(qkv(m, 512, 2048, dtype));
+      all.push_back(linear(m, 2048, 2048, dtype));
+      all.push_back(geglu(m, 32768, 2048, dtype));
+      all.push_back(linear(m, 2048, 16384, dtype));
+    }
   }
   for (int m : {256, 512, 768, 2, 129}) {
     for (int n : {3456, 1152, 4304, 2048}) all.push_back(linear(m, n, 1152, kF16));
@@ -42,7 +51,8 @@ std::vector<TileProblem> problems() {
 }
 
 std::vector<std::span<const GemmTile>> lists() {
-  return {kLinearBf16Tiles, kLinearF16Tiles, kGegluBf16Tiles, kQkvBf16Tiles};
+  return {kLinearBf16Tiles, kLinearF16Tiles, kGegluBf16Tiles, kQkvBf16Tiles,
+          kLinearE4m3Tiles, kGegluE4m3Tiles, kQkvE4m3Tiles};
 }
 
 TEST(Tiles, AreOnesThatTheKernelCanHave) {
@@ -59,6 +69,7 @@ TEST(Tiles, AreOnesThatTheKernelCanHave) {
   }
   for (const GemmTile& tile : kGegluBf16Tiles) EXPECT_NE(tile.pair, Pair::kSplitK);
   for (const GemmTile& tile : kQkvBf16Tiles) EXPECT_EQ(tile.columns % 64, 0);
+  for (const GemmTile& tile : kGegluE4m3Tiles) EXPECT_EQ(tile.columns / 2, ops::kScaleBlock);
 }
 
 TEST(ChooseTile, CoversTheProductOnce) {
@@ -112,7 +123,7 @@ TEST(ChooseTile, TakesTheLowestEstimate) {
 
 TEST(ChooseTile, LeavesAPartOfTheSquaresForEachColumnTile) {
   for (int n = 2; n < 5000; n += 2) {
-    for (DType dtype : {kBf16, kF16}) {
+    for (DType dtype : {kBf16, kF16, kE4m3}) {
       TileProblem problem = linear(576, n, 2048, dtype);
       problem.most_column_tiles = (n + 63) / 64;
       const auto choice = choose_tile(problem, kMultiprocessors);

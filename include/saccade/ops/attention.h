@@ -1,5 +1,6 @@
 #pragma once
 
+#include "saccade/ops/quantize.h"
 #include "saccade/stream.h"
 #include "saccade/tensor.h"
 
@@ -14,13 +15,15 @@ namespace saccade::ops {
 ///   k, v     [kv_rows, kv_heads, head_dim]  type of q
 ///   visible  [rows]                         i32 in [1, kv_rows]; not given: every row sees all
 ///   out      [rows, heads head_dim]         type of q; not q, k or v
+///   quantized  of out's shape               may be absent: also out as ops::quantize gives it, out
+///                                           is then scratch
 ///
 /// Logits, softmax and sums in f32.
 /// Overlap: for at most 64 rows, visible, and the keys and values in front of the last `rows`
 /// visible ones, are read before the previous kernel has finished, and before those in front of it
 /// that are still running: a writer of these stands further back than kernels can overlap.
-void attention(const Stream&, Tensor q, Tensor k, Tensor v, Tensor visible, float scale,
-               Tensor out);
+void attention(const Stream&, Tensor q, Tensor k, Tensor v, Tensor visible, float scale, Tensor out,
+               const ScaledMatrix& quantized = {});
 
 /// Self-attention of independent sequences, from a merged projection. Every row sees its sequence.
 ///

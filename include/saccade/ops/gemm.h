@@ -1,6 +1,7 @@
 #pragma once
 
 #include "saccade/ops/norm.h"
+#include "saccade/ops/quantize.h"
 #include "saccade/stream.h"
 #include "saccade/tensor.h"
 
@@ -21,18 +22,20 @@ struct GemmEpilogue {
   Tensor gate = {};      // [n] f32
   Tensor residual = {};  // [m, n] of out's type; may be out
   NormOutputs next = {};
+  ScaledMatrix quantized = {};  // [m, n]: also out as ops::quantize gives it; out is then scratch
 };
 
 /// out = residual + gate * activation(norm * (x weight^T) + bias)
 ///
-///   x       [m, k]  f32, bf16 or f16
-///   weight  [n, k]  f32, bf16 or f16, as PyTorch's Linear stores it
-///           [2n, k] for kGeglu: n gate rows, then n up rows; bias is then [2n]
+///   x       [m, k]  f32, bf16, f16, or e4m3 with scales
+///   weight  [n, k]  f32, bf16, f16, or e4m3 with scales [1, n], as PyTorch's Linear stores it
+///           [2n, k] for kGeglu: n gate rows, then n up rows; bias is then [2n], scales [1, 2n]
 ///   out     [m, n]  f32, bf16 or f16; not x
 ///
 /// Sums and the epilogue in f32, one rounding at the store. Any mix of types.
 /// Overlap: reads weight before the previous kernel has finished.
-void gemm(const Stream&, Tensor x, Tensor weight, const GemmEpilogue&, Tensor out);
+void gemm(const Stream&, const ScaledMatrix& x, const ScaledMatrix& weight, const GemmEpilogue&,
+          Tensor out);
 
 /// Queries, keys and values of an attention block: a merged projection, split into heads, queries
 /// and keys rotated by position (ops/rope.h), keys and values stored in the cache row of their
@@ -40,8 +43,8 @@ void gemm(const Stream&, Tensor x, Tensor weight, const GemmEpilogue&, Tensor ou
 ///
 ///   qkv = norm * (x weight^T) + bias;  q[r], k[positions[r]], v[positions[r]] = rope(qkv[r])
 ///
-///   x          [rows, k]                                type of qkv
-///   weight     [(heads + 2 kv_heads) head_dim, k]       f32, bf16 or f16
+///   x          [rows, k]                                as in gemm
+///   weight     [(heads + 2 kv_heads) head_dim, k]       as in gemm
 ///   norm       as in GemmEpilogue; may be absent
 ///   bias       [(heads + 2 kv_heads) head_dim]          f32; may be absent
 ///   positions  [rows]                                   i32, each below the rows of k and table
@@ -51,7 +54,8 @@ void gemm(const Stream&, Tensor x, Tensor weight, const GemmEpilogue&, Tensor ou
 ///   k, v       [cache rows, kv_heads, head_dim]         type of qkv
 ///
 /// Overlap: as gemm. CUDA does not check positions.
-void project_qkv(const Stream&, Tensor x, Tensor weight, const RowNorm& norm, Tensor bias,
-                 Tensor positions, Tensor table, Tensor qkv, Tensor q, Tensor k, Tensor v);
+void project_qkv(const Stream&, const ScaledMatrix& x, const ScaledMatrix& weight,
+                 const RowNorm& norm, Tensor bias, Tensor positions, Tensor table, Tensor qkv,
+                 Tensor q, Tensor k, Tensor v);
 
 }  // namespace saccade::ops

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "saccade/ops/quantize.h"
 #include "saccade/stream.h"
 #include "saccade/tensor.h"
 
@@ -35,13 +36,16 @@ void layer_norm(const Stream&, Tensor x, Tensor weight, Tensor bias, float eps, 
 
 /// out[r, :] = x[r, :] / rms(x[r, :]) * weight + shift,  rms(v) = sqrt(mean(v^2) + eps)
 ///
-///   x, out  [rows, dim]  f32, bf16 or f16, each of its own; out may be x
+///   x       [rows, dim]  f32, bf16 or f16
+///   out     [rows, dim]  f32, bf16 or f16, which may be x; or e4m3 with scales [1, rows], as
+///                        ops::quantize gives them
 ///   weight  [dim]        f32; Gemma's (1 + w) is folded at load time
 ///   shift   [dim]        f32; may be absent. adaRMS has one, and takes both from a condition.
 ///
 /// Sums in f32.
 /// Overlap: reads weight before the previous kernel has finished.
-void rms_norm(const Stream&, Tensor x, Tensor weight, Tensor shift, float eps, Tensor out);
+void rms_norm(const Stream&, Tensor x, Tensor weight, Tensor shift, float eps,
+              const ScaledMatrix& out);
 
 /// The affine map of one feature vector: normalised = (raw - center) / range * gain + bias.
 struct FeatureScaling {

@@ -182,6 +182,15 @@ __device__ inline void cluster_wait() {
   asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
 }
 
+// --- ordinary loads ---
+
+/// Two bytes, zero-extended.
+__device__ inline std::uint32_t load_shared_16(std::uint32_t address) {
+  std::uint32_t value;
+  asm volatile("ld.shared.u16 %0, [%1];" : "=r"(value) : "r"(address) : "memory");
+  return value;
+}
+
 // --- ordering and registers ---
 
 /// Ordinary stores to shared memory before reads of it by wgmma or the copy engine.
@@ -192,6 +201,11 @@ __device__ inline void fence_async_shared() {
 /// A barrier among `threads` threads of the CTA; id 0 is __syncthreads'.
 __device__ inline void named_barrier(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+/// Arrives there without waiting.
+__device__ inline void named_barrier_arrive(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
 /// A value of which the compiler knows nothing.

@@ -90,6 +90,13 @@ __device__ inline float reciprocal_approx(float x) {
   return result;
 }
 
+/// The larger value, NaN where either is.
+__device__ inline float max_nan(float a, float b) {
+  float result;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+
 /// 16 bytes from global to shared memory; the bytes beyond `valid` become zero.
 __device__ inline void copy_async_16(std::uint32_t to, const void* from, int valid = 16) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid)

@@ -2,10 +2,11 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+#include <cuda_fp8.h>
 
 #include <cstdint>
 
-// wgmma.mma_async m64nNk16 with f32 accumulators, for one warpgroup (sm_90a).
+// wgmma.mma_async m64nNk16, k32 of e4m3, with f32 accumulators, for one warpgroup (sm_90a).
 //
 //   d[64, N] += a[64, 16] b[N, 16]^T      (or d = a b^T where accumulate is 0)
 //
@@ -42,8 +43,8 @@ __device__ inline void pin_registers(std::uint32_t (&a)[N]) {
 }
 
 /// Shared-memory matrix descriptor: K-major rows of 128 bytes in the 128-byte swizzle, groups of
-/// eight rows 1024 bytes apart. The tile starts at a multiple of 1024; its k-th block of 16
-/// elements is 32 bytes, that is 2 in the descriptor, further.
+/// eight rows 1024 bytes apart. The tile starts at a multiple of 1024; its k-th block of one wgmma
+/// is 32 bytes, that is 2 in the descriptor, further.
 __device__ inline std::uint64_t k_major_128b(std::uint32_t shared_address) {
   return std::uint64_t((shared_address & 0x3FFFF) >> 4) | (std::uint64_t(1) << 16) |
          (std::uint64_t(64) << 32) | (std::uint64_t(1) << 62);
@@ -198,7 +199,29 @@ SACCADE_WGMMA(__half, "f16", 224, 112, 113, 114, 115, 116, 117, 118)
 SACCADE_WGMMA(__half, "f16", 240, 120, 121, 122, 123, 124, 125, 126)
 SACCADE_WGMMA(__half, "f16", 256, 128, 129, 130, 131, 132, 133, 134)
 
+
+// e4m3 is always K-major.
+#define SACCADE_WGMMA_E4M3(N, R0, R1, R2)                                                        \
+  template <>                                                                                    \
+  struct Wgmma<__nv_fp8_e4m3, N> {                                                               \
+    static __device__ void ss(float (&d)[N / 2], std::uint64_t a, std::uint64_t b,               \
+                              int accumulate) {                                                  \
+      asm volatile("{.reg .pred p; setp.ne.b32 p, %" #R2 ", 0;"                                  \
+                   "wgmma.mma_async.sync.aligned.m64n" #N "k32.f32.e4m3.e4m3 {"                  \
+                   SACCADE_REGISTERS_##N "}, %" #R0 ", %" #R1 ", p, 1, 1;}"                      \
+                   : SACCADE_OPERANDS_##N                                                        \
+                   : "l"(a), "l"(b), "r"(accumulate));                                           \
+    }                                                                                            \
+  };
+
+SACCADE_WGMMA_E4M3(96, 48, 49, 50)
+SACCADE_WGMMA_E4M3(128, 64, 65, 66)
+SACCADE_WGMMA_E4M3(160, 80, 81, 82)
+SACCADE_WGMMA_E4M3(192, 96, 97, 98)
+SACCADE_WGMMA_E4M3(256, 128, 129, 130)
+
 // clang-format on
 #undef SACCADE_WGMMA
+#undef SACCADE_WGMMA_E4M3
 
 }  // namespace saccade::cuda::ptx

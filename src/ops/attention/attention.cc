@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "ops/dispatch.h"
+#include "ops/quantize/operands.h"
 #include "ops/trace.h"
 #include "saccade/ops/attention.h"
 
@@ -29,8 +30,9 @@ void run_on_cuda(const Stream& stream, const detail::AttentionParams& p) {
   if (sm90 && detail::attention_multi_query_takes(p)) {
     return detail::attention_multi_query(p, stream.handle);
   }
-  if (detail::attention_mma_takes(p)) return detail::attention_mma(p, stream.handle);
-  detail::attention_simple(p, stream.handle);
+  detail::attention_mma_takes(p) ? detail::attention_mma(p, stream.handle)
+                                 : detail::attention_simple(p, stream.handle);
+  if (p.quantized) detail::quantize_cuda(detail::quantize_params(p), stream.handle);
 }
 
 OpRecord record(const char* op, const detail::AttentionParams& p, int visible_keys) {
@@ -46,8 +48,9 @@ void run(const char* op, const Stream& stream, const detail::AttentionParams& pa
   const auto describe = [&] { return record(op, params, stream.trace->visible_keys); };
   if (!detail::may_run(stream, describe)) return;
   if (stream.device == Device::kCuda) return run_on_cuda(stream, params);
-  if (params.head_dim <= detail::kMaxBlasHeadDim) return detail::attention_blas(params);
-  detail::attention_cpu(params);
+  params.head_dim <= detail::kMaxBlasHeadDim ? detail::attention_blas(params)
+                                             : detail::attention_cpu(params);
+  if (params.quantized) detail::quantize_cpu(detail::quantize_params(params));
 }
 
 }  // namespace
@@ -56,7 +59,7 @@ namespace detail {
 
 AttentionParams attention_params(const Stream& stream, const Tensor& q, const Tensor& k,
                                  const Tensor& v, const Tensor& visible, float scale,
-                                 const Tensor& out) {
+                                 const Tensor& out, const ScaledMatrix& quantized) {
   check_given(kOp, stream, {{"q", q}, {"k", k}, {"v", v}, {"out", out}});
   SACCADE_CHECK(q.shape.rank() == 3 && q.shape[1] > 0 && q.shape[2] > 0, kOp,
                 "q must be [rows, heads, head_dim], got ", q.shape.str());
@@ -83,6 +86,7 @@ AttentionParams attention_params(const Stream& stream, const Tensor& q, const Te
   check_apart(kOp, {"out", out}, {"k", k});
   check_apart(kOp, {"out", out}, {"v", v});
   if (visible) check_visible(stream, visible, rows, kv_rows);
+  check_quantized(kOp, stream, quantized, out);
   return {.q = q.data,
           .k = k.data,
           .v = v.data,
@@ -98,7 +102,20 @@ AttentionParams attention_params(const Stream& stream, const Tensor& q, const Te
           .kv_stride = kv_heads * head_dim,
           .out_stride = heads * head_dim,
           .scale = scale,
-          .dtype = q.dtype};
+          .dtype = q.dtype,
+          .quantized = quantized.values.data,
+          .quantized_scales = quantized.scales.as<float>(),
+          .quantized_blocks = quantized ? quantized.scales.shape[0] : 0};
+}
+
+QuantizeParams quantize_params(const AttentionParams& p) {
+  return {.x = p.out,
+          .values = p.quantized,
+          .scales = p.quantized_scales,
+          .rows = p.rows,
+          .columns = p.heads * p.head_dim,
+          .blocks = p.quantized_blocks,
+          .x_type = p.dtype};
 }
 
 AttentionParams attention_packed_params(const Stream& stream, const Tensor& qkv, int heads,
@@ -131,14 +148,17 @@ AttentionParams attention_packed_params(const Stream& stream, const Tensor& qkv,
           .kv_stride = stride,
           .out_stride = width,
           .scale = scale,
-          .dtype = qkv.dtype};
+          .dtype = qkv.dtype,
+          .quantized = nullptr,
+          .quantized_scales = nullptr,
+          .quantized_blocks = 0};
 }
 
 }  // namespace detail
 
 void attention(const Stream& stream, Tensor q, Tensor k, Tensor v, Tensor visible, float scale,
-               Tensor out) {
-  run(kOp, stream, detail::attention_params(stream, q, k, v, visible, scale, out));
+               Tensor out, const ScaledMatrix& quantized) {
+  run(kOp, stream, detail::attention_params(stream, q, k, v, visible, scale, out, quantized));
 }
 
 void attention_packed(const Stream& stream, Tensor qkv, int heads, float scale, Tensor out) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ops/quantize/quantize.h"
 #include "saccade/stream.h"
 #include "saccade/tensor.h"
 
@@ -23,15 +24,23 @@ struct AttentionParams {
   int out_stride;
   float scale;
   DType dtype;
+
+  void* quantized;          // [rows, heads head_dim] e4m3, of one sequence; may be null
+  float* quantized_scales;  // [quantized_blocks, rows]
+  int quantized_blocks;
 };
 
 /// Checks the operands of ops::attention.
 AttentionParams attention_params(const Stream&, const Tensor& q, const Tensor& k, const Tensor& v,
-                                 const Tensor& visible, float scale, const Tensor& out);
+                                 const Tensor& visible, float scale, const Tensor& out,
+                                 const ScaledMatrix& quantized);
 
 /// Checks the operands of ops::attention_packed.
 AttentionParams attention_packed_params(const Stream&, const Tensor& qkv, int heads, float scale,
                                         const Tensor& out);
+
+/// out as quantized.
+QuantizeParams quantize_params(const AttentionParams&);
 
 void attention_cpu(const AttentionParams&);
 
@@ -46,7 +55,7 @@ void attention_simple(const AttentionParams&, CUstream_st*);
 bool attention_mma_takes(const AttentionParams&);
 void attention_mma(const AttentionParams&, CUstream_st*);
 
-/// Multi-query attention of many rows, head_dim 256, bf16 (sm_90).
+/// Multi-query attention of many rows, head_dim 256, bf16 (sm_90). Gives quantized itself.
 bool attention_multi_query_takes(const AttentionParams&);
 void attention_multi_query(const AttentionParams&, CUstream_st*);
 

@@ -3,8 +3,10 @@
 #include <cmath>
 #include <cstddef>
 
+#include "cuda/ptx/convert.cuh"
 #include "cuda/ptx/mma.cuh"
 #include "ops/device_elements.cuh"
+#include "ops/quantize/quantize.cuh"
 
 // What a thread of attention_multi_query_sm90.cu computes for its two rows, in registers.
 namespace saccade::ops::detail::multi_query {
@@ -152,6 +154,75 @@ __device__ inline void store(const Rows& rows, int group, std::byte* tile, __nv_
     if (warp_row + i + second < count) {
       to[i * kVectors] = *reinterpret_cast<const uint4*>(from + at);
     }
+  }
+}
+
+/// Where a tile goes in e4m3: its rows are heads of tokens, a warpgroup's half of their columns is
+/// a block of scales.
+struct Quantized {
+  std::uint8_t* values;  // [tokens, heads kHeadDim]
+  float* scales;         // [heads kGroups, tokens]
+  int tokens;
+  int head_bits;
+
+  __device__ float* scale(int row, int group) const {
+    const int head = row & (1 << head_bits) - 1;
+    return scales + std::int64_t(head * kGroups + group) * tokens + (row >> head_bits);
+  }
+};
+
+/// The scales of a thread's rows, the first of which is `row` of `end`, and what to multiply by
+/// instead of dividing by them.
+__device__ inline void scale_rows(const Rows& rows, int group, const Quantized& out, int row,
+                                  int end, float (&inverse)[2]) {
+  float largest[2] = {0, 0};
+#pragma unroll
+  for (int i = 0; i < kHalfValues; ++i) {
+    largest[half(i)] = larger_magnitude(largest[half(i)], rows.o[i]);
+  }
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const float scale = scale_of(largest_of_lanes<4>(largest[h]));
+    inverse[h] = ptx::reciprocal_approx(scale);
+    if (lane() % 4 == h && row + 8 * h < end) *out.scale(row + 8 * h, group) = scale;
+  }
+}
+
+/// What store() does, in e4m3, for the tile from `first_row` on of `end` rows. A lane has a pair of
+/// each eight columns; two of its pairs are a word in shared memory, and four lanes' words are the
+/// bytes of a vector in another order. The rows of a warp lie by themselves there.
+__device__ inline void store_quantized(const Rows& rows, int group, std::byte* tile,
+                                       const Quantized& out, int first_row, int end) {
+  constexpr int kBytes = kHeadDim / kGroups;  // of a row
+  constexpr int kVectors = kBytes / 16;
+  const int warp_row = first_row + group_warp() * 16;
+  float inverse[2];
+  scale_rows(rows, group, out, warp_row + lane() / 4, end, inverse);
+  std::byte* const warp_rows = tile + (group * kGroupWarps + group_warp()) * 16 * kBytes;
+  const int own = lane() / 4 * kBytes + lane() / 4 * 16 + lane() % 4 * 4;
+#pragma unroll
+  for (int i = 0; i < kHalfValues; i += 8) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const float* o = rows.o + i + 2 * h;
+      const std::uint32_t word = ptx::e4m3_pair(o[0] * inverse[h], o[1] * inverse[h]) |
+                                 ptx::e4m3_pair(o[4] * inverse[h], o[5] * inverse[h]) << 16;
+      *reinterpret_cast<std::uint32_t*>(warp_rows + (own ^ i / 8 * 16) + h * 8 * kBytes) = word;
+    }
+  }
+  __syncwarp();
+  const int vector = lane() % kVectors;
+#pragma unroll
+  for (int i = 0; i < 16; i += 32 / kVectors) {
+    const int row = i + lane() / kVectors;
+    const auto words =
+        *reinterpret_cast<const uint4*>(warp_rows + row * kBytes + (vector ^ row % 8) * 16);
+    if (warp_row + row >= end) continue;
+    auto* to = out.values + std::int64_t(warp_row + row) * kHeadDim + group * kBytes + vector * 16;
+    constexpr int kLow = 0x5410, kHigh = 0x7632;  // halves of two words
+    *reinterpret_cast<uint4*>(to) =
+        make_uint4(__byte_perm(words.x, words.y, kLow), __byte_perm(words.z, words.w, kLow),
+                   __byte_perm(words.x, words.y, kHigh), __byte_perm(words.z, words.w, kHigh));
   }
 }
 

@@ -21,6 +21,7 @@ namespace multi_query {
 namespace {
 
 constexpr int kSlots = 3;
+static_assert(kHeadDim == kGroups * kScaleBlock);
 
 // Blocks lie in shared memory as chunks of 64 columns, that is rows of 128 swizzled bytes. Each
 // warp of a warpgroup copies one chunk.
@@ -52,6 +53,8 @@ struct Params {
   int head_bits;  // heads are a power of two
   int kv_rows;
   float scale;  // for logits to the base 2
+  std::uint8_t* quantized;
+  float* quantized_scales;
 };
 
 /// Every token of the tile sees the first `least` keys, none sees more than `most`; a thread's rows
@@ -245,6 +248,7 @@ __device__ void start_barriers(std::uint32_t barriers, const Params& p) {
   __syncthreads();
 }
 
+template <bool kQuantizes>
 __global__ __launch_bounds__(kGroups* kGroupThreads) void attention_multi_query_kernel(
     const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) std::byte shared[];
@@ -280,8 +284,13 @@ __global__ __launch_bounds__(kGroups* kGroupThreads) void attention_multi_query_
   attend(p, ring, turns, blocks, queries, seen, shared, rows);
   std::byte* const rings = shared + kQueryBytes;
   merge(rows, rings + group * kRingBytes, rings + (1 - group) * kRingBytes);
-  store(rows, group, shared, p.out + std::size_t(first_row) * kHeadDim,
-        (p.rows << p.head_bits) - first_row);
+  if constexpr (kQuantizes) {
+    const Quantized out{p.quantized, p.quantized_scales, p.rows, p.head_bits};
+    store_quantized(rows, group, shared, out, first_row, p.rows << p.head_bits);
+  } else {
+    store(rows, group, shared, p.out + std::size_t(first_row) * kHeadDim,
+          (p.rows << p.head_bits) - first_row);
+  }
 }
 
 }  // namespace
@@ -290,7 +299,9 @@ __global__ __launch_bounds__(kGroups* kGroupThreads) void attention_multi_query_
 bool attention_multi_query_takes(const AttentionParams& p) {
   const auto aligned = [](const void* data) { return std::uintptr_t(data) % 16 == 0; };
   using namespace multi_query;
-  return p.dtype == DType::kBf16 && p.head_dim == kHeadDim && p.kv_heads == 1 &&
+  const bool gives_quantized =
+      !p.quantized || (p.quantized_blocks == kGroups * p.heads && aligned(p.quantized));
+  return gives_quantized && p.dtype == DType::kBf16 && p.head_dim == kHeadDim && p.kv_heads == 1 &&
          kTileRows % p.heads == 0 && p.sequences == 1 && p.rows > kTileRows &&
          p.q_stride == p.heads * kHeadDim && p.out_stride == p.heads * kHeadDim &&
          p.kv_stride % 8 == 0 && p.scale > 0 && aligned(p.q) && aligned(p.k) && aligned(p.v) &&
@@ -313,12 +324,16 @@ void attention_multi_query(const AttentionParams& p, CUstream_st* stream) {
       .head_bits = std::countr_zero(unsigned(p.heads)),
       .kv_rows = p.kv_rows,
       .scale = p.scale * 1.44269504f,  // log2(e)
+      .quantized = static_cast<std::uint8_t*>(p.quantized),
+      .quantized_scales = p.quantized_scales,
   };
   const cuda::Launch config{.grid = dim3(unsigned((rows + kTileRows - 1) / kTileRows)),
                             .block = dim3(kGroups * kGroupThreads),
                             .shared_bytes = kSharedBytes,
                             .order = cuda::Order::kOverlap};
-  cuda::launch(attention_multi_query_kernel, config, stream, params);
+  cuda::launch(
+      p.quantized ? attention_multi_query_kernel<true> : attention_multi_query_kernel<false>,
+      config, stream, params);
 }
 
 }  // namespace saccade::ops::detail

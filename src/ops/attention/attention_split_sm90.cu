@@ -382,8 +382,8 @@ bool attention_split_takes(const AttentionParams& p) {
   const auto has_vectors = [](const void* first, int stride) {
     return reinterpret_cast<std::uintptr_t>(first) % 16 == 0 && stride % 8 == 0;
   };
-  return p.dtype == DType::kBf16 && p.sequences == 1 && p.rows > 0 && p.rows <= kMaxTokens &&
-         p.heads == kHeads && p.kv_heads == 1 && p.head_dim == kHeadDim &&
+  return p.dtype == DType::kBf16 && !p.quantized && p.sequences == 1 && p.rows > 0 &&
+         p.rows <= kMaxTokens && p.heads == kHeads && p.kv_heads == 1 && p.head_dim == kHeadDim &&
          has_vectors(p.q, p.q_stride) && has_vectors(p.k, p.kv_stride) &&
          has_vectors(p.v, p.kv_stride) && has_vectors(p.out, p.out_stride) &&
          most_old_tiles(p) < 5 * kTileDealers;

@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "ops/dispatch.h"
 #include "ops/norm/operands.h"
+#include "ops/quantize/operands.h"
 #include "ops/trace.h"
 
 namespace saccade::ops {
@@ -41,7 +42,7 @@ void check_norm(const Stream& stream, const RowNorm& norm, int m) {
 
 void check_epilogue(const Stream& stream, const GemmEpilogue& epilogue, int weight_rows,
                     const Tensor& out) {
-  const auto& [norm, bias, activation, gate, residual, next] = epilogue;
+  const auto& [norm, bias, activation, gate, residual, next, quantized] = epilogue;
   detail::check_optional(kOp, stream, {{"bias", bias}, {"gate", gate}, {"residual", residual}});
   check_norm(stream, norm, out.shape[0]);
   check_vector("bias", bias, weight_rows);
@@ -52,14 +53,18 @@ void check_epilogue(const Stream& stream, const GemmEpilogue& epilogue, int weig
     detail::check_same_or_apart(kOp, {"residual", residual}, {"out", out});
   }
   detail::check_norm_outputs(kOp, stream, next, out);
+  detail::check_quantized(kOp, stream, quantized, out);
 }
 
 }  // namespace
 
 namespace detail {
 
-GemmParams gemm_params(const Stream& stream, const Tensor& x, const Tensor& weight,
-                       const GemmEpilogue& epilogue, const Tensor& out) {
+GemmParams gemm_params(const Stream& stream, const ScaledMatrix& scaled_x,
+                       const ScaledMatrix& scaled_weight, const GemmEpilogue& epilogue,
+                       const Tensor& out) {
+  const Tensor& x = scaled_x.values;
+  const Tensor& weight = scaled_weight.values;
   check_given(kOp, stream, {{"x", x}, {"weight", weight}, {"out", out}});
   SACCADE_CHECK(x.shape.rank() == 2 && x.shape[1] > 0, kOp, "x must be [m, k], got ",
                 x.shape.str());
@@ -73,8 +78,11 @@ GemmParams gemm_params(const Stream& stream, const Tensor& x, const Tensor& weig
                 kOp, "weight must be [", (geglu ? 2 : 1) * std::int64_t(n), ", ", k, "], got ",
                 weight.shape.str());
   check_shape(kOp, {"out", out}, {m, n});
-  check_floating(kOp, {"x", x});
-  check_floating(kOp, {"weight", weight});
+  check_scaled(kOp, stream, {"x", x}, scaled_x.scales);
+  check_scaled(kOp, stream, {"weight", weight}, scaled_weight.scales);
+  SACCADE_CHECK(!scaled_weight.scales || scaled_weight.scales.shape[0] == 1, kOp,
+                "weight.scales must be [1, ", weight.shape[0], "], got ",
+                scaled_weight.scales.shape.str());
   check_floating(kOp, {"out", out});
   check_apart(kOp, {"out", out}, {"x", x});
   check_epilogue(stream, epilogue, weight.shape[0], out);
@@ -98,7 +106,13 @@ GemmParams gemm_params(const Stream& stream, const Tensor& x, const Tensor& weig
           .scaled = epilogue.next.scaled.data,
           .scaled_type = epilogue.next.scaled.dtype,
           .squares = epilogue.next.squares.as<float>(),
-          .squares_parts = epilogue.next.squares ? epilogue.next.squares.shape[1] : 0};
+          .squares_parts = epilogue.next.squares ? epilogue.next.squares.shape[1] : 0,
+          .x_scales = scaled_x.scales.as<float>(),
+          .x_blocks = scaled_x.scales ? scaled_x.scales.shape[0] : 0,
+          .weight_scales = scaled_weight.scales.as<float>(),
+          .quantized = epilogue.quantized.values.data,
+          .quantized_scales = epilogue.quantized.scales.as<float>(),
+          .quantized_blocks = epilogue.quantized ? epilogue.quantized.scales.shape[0] : 0};
 }
 
 OpRecord describe_gemm(const char* op, const GemmParams& p) {
@@ -109,20 +123,32 @@ OpRecord describe_gemm(const char* op, const GemmParams& p) {
           .shape = std::to_string(p.m) + " x " + std::to_string(p.k) + " x " +
                    std::to_string(columns) + name_of(p.activation),
           .flops = 2 * weights * p.m,
-          .bytes = weights * double(size_of(p.weight_type))};
+          .bytes = weights * double(size_of(p.weight_type)),
+          .is_e4m3 = p.x_type == DType::kE4m3 && p.weight_type == DType::kE4m3};
 }
 
 void gemm_cuda(const GemmParams& p, const Stream& stream) {
   if (gemm_thin_takes(p)) return gemm_thin(p, stream.handle);
   if (stream.arch >= 90 && gemm_skinny_takes(p)) return gemm_skinny(p, stream.handle);
   if (stream.arch >= 90 && gemm_sm90_takes(p)) return gemm_sm90(p, stream.handle);
-  if (gemm_mma_takes(p)) return gemm_mma(p, stream.handle);
-  gemm_simple(p, stream.handle);
+  gemm_mma_takes(p) ? gemm_mma(p, stream.handle) : gemm_simple(p, stream.handle);
+  if (p.quantized) quantize_cuda(quantize_params(p), stream.handle);
+}
+
+QuantizeParams quantize_params(const GemmParams& p) {
+  return {.x = p.out,
+          .values = p.quantized,
+          .scales = p.quantized_scales,
+          .rows = p.m,
+          .columns = p.n,
+          .blocks = p.quantized_blocks,
+          .x_type = p.out_type};
 }
 
 }  // namespace detail
 
-void gemm(const Stream& stream, Tensor x, Tensor weight, const GemmEpilogue& epilogue, Tensor out) {
+void gemm(const Stream& stream, const ScaledMatrix& x, const ScaledMatrix& weight,
+          const GemmEpilogue& epilogue, Tensor out) {
   const auto params = detail::gemm_params(stream, x, weight, epilogue, out);
   if (!detail::may_run(stream, [&] { return detail::describe_gemm(kOp, params); })) return;
   stream.device == Device::kCpu ? detail::gemm_blas(params) : detail::gemm_cuda(params, stream);

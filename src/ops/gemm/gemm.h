@@ -1,5 +1,6 @@
 #pragma once
 
+#include "ops/quantize/quantize.h"
 #include "ops/rope/rope.h"
 #include "ops/trace.h"
 #include "saccade/ops/gemm.h"
@@ -31,6 +32,14 @@ struct GemmParams {
   DType scaled_type;
   float* squares;  // [m, squares_parts]
   int squares_parts;
+
+  const float* x_scales;       // [x_blocks, m]
+  int x_blocks;                // 1, or one for every kScaleBlock of k
+  const float* weight_scales;  // of each row of weight
+
+  void* quantized;          // [m, n] e4m3
+  float* quantized_scales;  // [quantized_blocks, m]
+  int quantized_blocks;
 };
 
 /// gemm.out is qkv, the scratch; rope reads it where the projection does not rotate by itself.
@@ -42,9 +51,12 @@ struct QkvParams {
 /// The product for a trace.
 OpRecord describe_gemm(const char* op, const GemmParams&);
 
+/// out as quantized.
+QuantizeParams quantize_params(const GemmParams&);
+
 /// Checks the operands of ops::gemm.
-GemmParams gemm_params(const Stream&, const Tensor& x, const Tensor& weight, const GemmEpilogue&,
-                       const Tensor& out);
+GemmParams gemm_params(const Stream&, const ScaledMatrix& x, const ScaledMatrix& weight,
+                       const GemmEpilogue&, const Tensor& out);
 
 void gemm_cpu(const GemmParams&);
 
@@ -66,13 +78,13 @@ void gemm_thin(const GemmParams&, CUstream_st*);
 bool gemm_mma_takes(const GemmParams&);
 void gemm_mma(const GemmParams&, CUstream_st*);
 
-/// x and weight both bf16 or both f16, rows of 16-byte multiples (sm_90).
+/// x and weight both bf16, both f16 or both e4m3, rows of 16-byte multiples (sm_90).
 bool gemm_sm90_takes(const GemmParams&);
 void gemm_sm90(const GemmParams&, CUstream_st*);
 bool project_qkv_sm90_takes(const QkvParams&);
 void project_qkv_sm90(const QkvParams&, CUstream_st*);
 
-/// At most 64 rows of bf16, where reading the weights is the work (sm_90).
+/// At most 64 rows of bf16 times bf16 or e4m3, where reading the weights is the work (sm_90).
 bool gemm_skinny_takes(const GemmParams&);
 void gemm_skinny(const GemmParams&, CUstream_st*);
 bool project_qkv_skinny_takes(const QkvParams&);

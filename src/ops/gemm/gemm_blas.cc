@@ -33,6 +33,15 @@ struct Block {
   int columns;
 };
 
+/// values[r, i] *= scale of x[row + r, begin + i]
+void scale_x(const GemmParams& p, int row, int begin, int rows, int depth, float* values) {
+  for (int r = 0; r < rows; ++r) {
+    for (int i = 0; i < depth; ++i) {
+      values[std::int64_t(r) * depth + i] *= x_scale(p, row + r, begin + i);
+    }
+  }
+}
+
 /// sums = x weight^T for the block's rows of x, and rows of weight from weight_row.
 void multiply(const GemmParams& p, const Block& block, int weight_row, Scratch& scratch,
               float* sums) {
@@ -43,6 +52,7 @@ void multiply(const GemmParams& p, const Block& block, int weight_row, Scratch& 
   for (int begin = 0; begin < p.k; begin += step) {
     const int depth = std::min(step, p.k - begin);
     const F32View a = as_f32(x.at(block.row, begin), block.rows, depth, scratch.x);
+    if (p.x_scales) scale_x(p, block.row, begin, block.rows, depth, scratch.x);
     const F32View b = as_f32(weight.at(weight_row, begin), block.columns, depth, scratch.weight);
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, block.rows, block.columns, depth, 1.0f,
                 a.data, a.stride, b.data, b.stride, begin == 0 ? 0.0f : 1.0f, sums, block.columns);
@@ -51,6 +61,10 @@ void multiply(const GemmParams& p, const Block& block, int weight_row, Scratch& 
 
 void add(float* values, const float* terms, int count) {
   for (int i = 0; i < count; ++i) values[i] += terms[i];
+}
+
+void multiply(float* values, const float* factors, int count) {
+  for (int i = 0; i < count; ++i) values[i] *= factors[i];
 }
 
 void activate(Activation activation, float* values, const float* up, int count) {
@@ -72,6 +86,10 @@ void activate(Activation activation, float* values, const float* up, int count) 
 /// Takes one row of a block from the product to out and returns the sum of its squares. Each step
 /// is a loop that vectorises, over values that stay in the first-level cache.
 float finish_row(const GemmParams& p, int row, int column, int count, float* values, float* up) {
+  if (p.weight_scales) {
+    multiply(values, p.weight_scales + column, count);
+    if (up) multiply(up, p.weight_scales + p.n + column, count);
+  }
   if (p.norm_squares) {
     const float factor = norm_factor(p, row);
     for (int i = 0; i < count; ++i) values[i] *= factor;
@@ -80,9 +98,7 @@ float finish_row(const GemmParams& p, int row, int column, int count, float* val
   if (p.bias) add(values, p.bias + column, count);
   if (p.bias && up) add(up, p.bias + p.n + column, count);
   activate(p.activation, values, up, count);
-  if (p.gate) {
-    for (int i = 0; i < count; ++i) values[i] *= p.gate[column + i];
-  }
+  if (p.gate) multiply(values, p.gate + column, count);
   const std::int64_t first = std::int64_t(row) * p.n + column;
   visit_type(p.out_type, [&]<typename T>() {
     if (p.residual) {
@@ -136,6 +152,7 @@ void gemm_blas(const GemmParams& p) {
       run_block(p, block, scratch);
     }
   }
+  if (p.quantized) quantize_cpu(quantize_params(p));
 }
 
 }  // namespace saccade::ops::detail

@@ -12,8 +12,10 @@ namespace {
 float linear(const GemmParams& p, std::int64_t row, std::int64_t column) {
   float sum = 0;
   for (int i = 0; i < p.k; ++i) {
-    sum += load(p.x, p.x_type, row * p.k + i) * load(p.weight, p.weight_type, column * p.k + i);
+    sum += x_scale(p, row, i) * load(p.x, p.x_type, row * p.k + i) *
+           load(p.weight, p.weight_type, column * p.k + i);
   }
+  if (p.weight_scales) sum *= p.weight_scales[column];
   sum *= norm_factor(p, row);
   return p.bias ? sum + p.bias[column] : sum;
 }
@@ -49,6 +51,7 @@ void gemm_cpu(const GemmParams& p) {
     }
     if (p.squares) store_squares(p, row, squares);
   }
+  if (p.quantized) quantize_cpu(quantize_params(p));
 }
 
 }  // namespace saccade::ops::detail

@@ -1,4 +1,4 @@
-#include "ops/gemm/gemm_sm90_kernel.cuh"
+#include "ops/gemm/gemm_sm90_launch.cuh"
 
 namespace saccade::ops::detail {
 

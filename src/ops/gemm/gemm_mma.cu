@@ -217,7 +217,7 @@ void run_tiles(const GemmParams& p, cudaStream_t stream) {
 bool gemm_mma_takes(const GemmParams& p) {
   const auto addresses =
       reinterpret_cast<std::uintptr_t>(p.x) | reinterpret_cast<std::uintptr_t>(p.weight);
-  return p.x_type == p.weight_type && p.x_type != DType::kF32 && p.k % 4 == 0 && addresses % 8 == 0;
+  return p.x_type == p.weight_type && size_of(p.x_type) == 2 && p.k % 4 == 0 && addresses % 8 == 0;
 }
 
 void gemm_mma(const GemmParams& p, CUstream_st* stream) {

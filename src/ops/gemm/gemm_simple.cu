@@ -30,15 +30,29 @@ template <int kHalves>
 struct Loads {
   Four four[1 + kHalves];
 
+  /// Of the x_scales, for an element of a row of x.
+  __device__ static int block_of(const GemmParams& p, int k) {
+    return p.x_blocks == 1 ? 0 : min(k / kScaleBlock, p.x_blocks - 1);
+  }
+
+  __device__ static void scale(Four& values, float factor) {
+#pragma unroll
+    for (float& value : values.value) value *= factor;
+  }
+
   __device__ void start(const GemmParams& p, int row, int column, int begin) {
     const int k = begin + int(threadIdx.x) % 4 * 4;
     const int i = int(threadIdx.x) / 4;
     const std::int64_t x = std::int64_t(row + i) * p.k + k;
     four[0] = load_four(p.x, p.x_type, x, row + i < p.m ? p.k - k : 0);
+    if (p.x_scales && row + i < p.m) scale(four[0], p.x_scales[block_of(p, k) * p.m + row + i]);
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
       const std::int64_t weight = (std::int64_t(half) * p.n + column + i) * p.k + k;
       four[1 + half] = load_four(p.weight, p.weight_type, weight, column + i < p.n ? p.k - k : 0);
+      if (p.weight_scales && column + i < p.n) {
+        scale(four[1 + half], p.weight_scales[half * p.n + column + i]);
+      }
     }
   }
 

@@ -1,14 +1,13 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 
 #include "cuda/launch.h"
 #include "cuda/ptx/memory.cuh"
-#include "cuda/ptx/wgmma.cuh"
 #include "cuda/tensor_map.h"
 #include "ops/gemm/epilogue.cuh"
 #include "ops/gemm/gemm.h"
+#include "ops/gemm/gemm_skinny_weights.cuh"
 #include "ops/rope/rope.h"
 
 // Products of at most 64 tokens, where reading the weights is the work.
@@ -32,11 +31,6 @@
 // before the cluster barrier, by which its barriers are initialised.
 namespace saccade::ops::detail::skinny {
 
-namespace ptx = cuda::ptx;
-
-constexpr int kRows = 64;   // of a weight tile
-constexpr int kChunk = 64;  // elements of K per copy: one 128-byte swizzled row
-constexpr int kRowBytes = 128;
 constexpr int kGroups = 4;  // of 16 rows in a tile
 constexpr int kMaxTokens = 64;
 
@@ -50,7 +44,7 @@ void gemm_skinny_geglu(const GemmParams&, CUstream_st*);
 struct Tile {
   int row_tiles;      // of 64 weight rows per CTA
   int split;          // of K: CTAs of a cluster
-  int weight_chunks;  // resident at once
+  int weight_chunks;  // of 128 bytes of K, resident at once
   int x_chunks;
 };
 
@@ -90,15 +84,17 @@ __device__ std::uint32_t address(const T& shared) {
 }
 
 /// Epilogue is a class of
-///   kTile
+///   Weight, kTile
 ///   Constants, constants(p, place)      what is read before the previous kernel has finished
 ///   Inputs, inputs(p, place)            what every thread reads beside the reduction
 ///   Side<tokens>, fetch(p, place, side) what one warp reads beside the multiplication
 ///   first_group(p, tile)
 ///   finish(p, place, constants, inputs, side, j, v)
-template <class Epilogue, int kTokens>
+template <class Epilogue, int kTileTokens>
 struct Kernel {
+  static constexpr int kTokens = kTileTokens;
   static constexpr Tile kTile = Epilogue::kTile;
+  using Weight = typename Epilogue::Weight;
   static constexpr int kSplit = kTile.split;
   static constexpr int kTokenTiles = kTokens / 8;
   static constexpr int kOwned = (kTokenTiles + kSplit - 1) / kSplit;  // token tiles of a CTA
@@ -107,7 +103,9 @@ struct Kernel {
   static constexpr int kSideThread = kConsumers + 32;
   static constexpr int kThreads = kConsumers + 64;
   static constexpr int kWeightBytes = kTile.row_tiles * kRows * kRowBytes;
+  static constexpr int kRatio = kWeightChunk<Weight> / kChunk;
 
+  using Weights = skinny::Weights<Kernel, Weight>;
   using Side = typename Epilogue::template Side<8 * kOwned>;
 
   struct alignas(1024) Shared {
@@ -126,7 +124,7 @@ struct Kernel {
   const Params& p;
   Shared& s;
   int rank;
-  int chunks;  // of this CTA's part of K
+  int chunks;  // of x, of this CTA's part of K
   Place at;
 
   __device__ int owned() const { return min(max(kTokenTiles - rank * kOwned, 0), kOwned); }
@@ -137,7 +135,8 @@ struct Kernel {
     const int stage = chunk % kTile.weight_chunks;
     const std::uint32_t full = address(s.weight_full[stage]);
     ptx::mbarrier_expect(full, kWeightBytes);
-    ptx::tensor_load(address(s.weight[stage]), &p.weight, (rank * chunks + chunk) * kChunk, 0, 0,
+    ptx::tensor_load(address(s.weight[stage]), &p.weight, (rank * chunks + chunk * kRatio) * kChunk,
+                     0, 0,
                      Epilogue::first_group(p, p.first_tile + blockIdx.x / kSplit * kTile.row_tiles),
                      full, policy);
   }
@@ -159,7 +158,7 @@ struct Kernel {
     const std::uint64_t policy = ptx::evict_first_policy();
 #pragma unroll
     for (int chunk = 0; chunk < kTile.weight_chunks; ++chunk) {
-      if (chunk < chunks) load_weight(chunk, policy);
+      if (chunk * kRatio < chunks) load_weight(chunk, policy);
     }
   }
 
@@ -188,58 +187,32 @@ struct Kernel {
     }
     const std::uint64_t policy = ptx::evict_first_policy();
 #pragma unroll 1
-    for (int chunk = min(kTile.weight_chunks, kTile.x_chunks); chunk < chunks; ++chunk) {
+    for (int chunk = min(kTile.weight_chunks * kRatio, kTile.x_chunks); chunk < chunks; ++chunk) {
       if (chunk >= kTile.x_chunks) {
         ptx::mbarrier_wait(address(s.x_empty[chunk % kTile.x_chunks]),
                            (chunk / kTile.x_chunks - 1) % 2);
         load_x(chunk);
       }
-      if (chunk >= kTile.weight_chunks) {
-        ptx::mbarrier_wait(address(s.weight_empty[chunk % kTile.weight_chunks]),
-                           (chunk / kTile.weight_chunks - 1) % 2);
-        load_weight(chunk, policy);
+      const int weight_chunk = chunk / kRatio;
+      if (chunk % kRatio == 0 && weight_chunk >= kTile.weight_chunks) {
+        ptx::mbarrier_wait(address(s.weight_empty[weight_chunk % kTile.weight_chunks]),
+                           (weight_chunk / kTile.weight_chunks - 1) % 2);
+        load_weight(weight_chunk, policy);
       }
     }
   }
 
-  // --- by a warpgroup ---
+  // --- by one thread of a warp ---
 
-  __device__ void release(int chunk) const {
-    if (at.lane != 0) return;
+  __device__ void release_weight(int chunk) const {
     ptx::mbarrier_arrive(address(s.weight_empty[chunk % kTile.weight_chunks]));
+  }
+
+  __device__ void release_x(int chunk) const {
     ptx::mbarrier_arrive(address(s.x_empty[chunk % kTile.x_chunks]));
   }
 
-  __device__ void multiply(int row_tile, float (&sums)[kTokens / 2]) const {
-    ptx::pin_registers(sums);
-    // One register: left alone, the compiler finds the CTA's address anew for each operand.
-    std::uint32_t first = address(s);
-    asm volatile("" : "+r"(first));
-    const auto descriptor = [&](std::size_t operand, int bytes) {
-      return ptx::k_major_128b(first + std::uint32_t(operand) + bytes);
-    };
-#pragma unroll 1
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      const int weight = chunk % kTile.weight_chunks;
-      const int x = chunk % kTile.x_chunks;
-      ptx::mbarrier_wait(first + offsetof(Shared, weight_full) + 8 * weight,
-                         chunk / kTile.weight_chunks % 2);
-      ptx::mbarrier_wait(first + offsetof(Shared, x_full) + 8 * x, chunk / kTile.x_chunks % 2);
-      const std::uint64_t a = descriptor(offsetof(Shared, weight),
-                                         weight * kWeightBytes + row_tile * kRows * kRowBytes);
-      const std::uint64_t b = descriptor(offsetof(Shared, x), x * kTokens * kRowBytes);
-      ptx::wgmma_fence();
-#pragma unroll
-      for (int k = 0; k < kChunk / 16; ++k) {
-        ptx::Wgmma<__nv_bfloat16, kTokens>::ss(sums, a + 2 * k, b + 2 * k, 1);
-      }
-      ptx::wgmma_commit();
-      ptx::wgmma_wait<1>();
-      if (chunk > 0) release(chunk - 1);
-    }
-    ptx::wgmma_wait<0>();
-    ptx::pin_registers(sums);
-  }
+  // --- by a warpgroup ---
 
   /// Sends the sums of the token tiles that others finish.
   __device__ void push(int row_tile, const float (&sums)[kTokens / 2]) const {
@@ -275,10 +248,11 @@ struct Kernel {
     }
   }
 
-  __device__ void consume(int row_tile, const typename Epilogue::Constants& constants) const {
+  __device__ void consume(int row_tile, const typename Epilogue::Constants& constants,
+                          Weights& weights) const {
     float sums[kTokens / 2] = {};
     ptx::cluster_wait();
-    multiply(row_tile, sums);
+    weights.multiply(*this, row_tile, sums);
     push(row_tile, sums);
     if (owned() == 0) return;
     const auto inputs = Epilogue::inputs(p, at);
@@ -316,9 +290,11 @@ __global__ __launch_bounds__((Kernel<Epilogue, kTokens>::kThreads)) __cluster_di
   if (thread < K::kConsumers) constants = Epilogue::constants(p, kernel.at);
   __syncthreads();
   ptx::cluster_arrive_relaxed();
+  typename K::Weights weights;
+  if (thread < K::kConsumers) weights.prepare(kernel, row_tile);
   cuda::wait_for_previous();
 
-  if (thread < K::kConsumers) return kernel.consume(row_tile, constants);
+  if (thread < K::kConsumers) return kernel.consume(row_tile, constants, weights);
   if (thread == K::kCopyThread) kernel.load_rest();
   if (thread >= K::kSideThread) {
     Epilogue::fetch(p, kernel.at, kernel.s.side);
@@ -342,12 +318,12 @@ Params make_params(const GemmParams& gemm, const RopeParams& rope, const WeightR
                    int first_tile) {
   const std::int64_t k = gemm.k;
   const cuda::MapAxis weight[] = {
-      {k, 1, kChunk},
+      {k, 1, kWeightChunk<typename Epilogue::Weight>},
       {8, rows.row_stride * k, 8},
       {2, rows.half_stride * k, 2},
       {rows.groups, rows.group_stride * k, kGroups * Epilogue::kTile.row_tiles}};
   const cuda::MapAxis x[] = {{k, 1, kChunk}, {gemm.m, k, gemm.m}};
-  return {cuda::make_tensor_map(gemm.weight, DType::kBf16, weight),
+  return {cuda::make_tensor_map(gemm.weight, gemm.weight_type, weight),
           cuda::make_tensor_map(gemm.x, DType::kBf16, x), gemm, rope, first_tile};
 }
 
@@ -363,13 +339,24 @@ void launch_tokens(const Params& p, int tiles, cudaStream_t stream) {
                stream, p);
 }
 
-/// `tiles` tiles of 64 weight rows, from p.first_tile on.
 template <class Epilogue>
-void launch(const Params& p, int tiles, cudaStream_t stream) {
-  if (p.gemm.m <= 16) return launch_tokens<Epilogue, 16>(p, tiles, stream);
-  if (p.gemm.m <= 32) return launch_tokens<Epilogue, 32>(p, tiles, stream);
-  if (p.gemm.m <= 56) return launch_tokens<Epilogue, 56>(p, tiles, stream);
+void launch_weights(const GemmParams& gemm, const RopeParams& rope, const WeightRows& rows,
+                    int first_tile, int tiles, cudaStream_t stream) {
+  const Params p = make_params<Epilogue>(gemm, rope, rows, first_tile);
+  if (gemm.m <= 16) return launch_tokens<Epilogue, 16>(p, tiles, stream);
+  if (gemm.m <= 32) return launch_tokens<Epilogue, 32>(p, tiles, stream);
+  if (gemm.m <= 56) return launch_tokens<Epilogue, 56>(p, tiles, stream);
   launch_tokens<Epilogue, 64>(p, tiles, stream);
+}
+
+/// `tiles` tiles of 64 weight rows, from first_tile on.
+template <template <typename> class Epilogue>
+void launch(const GemmParams& gemm, const RopeParams& rope, const WeightRows& rows, int first_tile,
+            int tiles, cudaStream_t stream) {
+  if (gemm.weight_scales) {
+    return launch_weights<Epilogue<__nv_fp8_e4m3>>(gemm, rope, rows, first_tile, tiles, stream);
+  }
+  launch_weights<Epilogue<__nv_bfloat16>>(gemm, rope, rows, first_tile, tiles, stream);
 }
 
 }  // namespace saccade::ops::detail::skinny

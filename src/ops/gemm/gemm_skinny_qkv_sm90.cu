@@ -24,14 +24,20 @@ __device__ bool rotates(const RopeParams& rope, int head) {
   return head < rope.heads + rope.kv_heads;
 }
 
+template <typename WeightType>
 struct Heads {
-  static constexpr Tile kTile{
-      .row_tiles = 1, .split = kQkvSplit, .weight_chunks = 4, .x_chunks = 4};
+  using Weight = WeightType;
+  static constexpr Tile kTile{.row_tiles = 1,
+                              .split = kQkvSplit,
+                              .weight_chunks = kIsScaled<Weight> ? 2 : 4,
+                              .x_chunks = 4};
 
-  /// Biases of the dimensions that the thread has after paired_rows().
+  /// Of the dimensions that the thread has after paired_rows(): biases and scales of the weights.
   struct Constants {
     float2 low = {0, 0};
     float2 high = {0, 0};
+    float2 low_scale = {1, 1};
+    float2 high_scale = {1, 1};
   };
   struct Inputs {};
   template <int kTokens>
@@ -50,11 +56,16 @@ struct Heads {
   static __device__ int pair(const Place& at) { return 8 * at.warp + at.row() / 2 * 2; }
 
   static __device__ Constants constants(const Params& p, const Place& at) {
-    if (!p.gemm.bias) return {};
+    Constants c;
     const Part part = part_of(p.rope, at.tile);
-    const float* low = p.gemm.bias + part.head * p.rope.head_dim + part.first_pair + pair(at);
-    return {*reinterpret_cast<const float2*>(low),
-            *reinterpret_cast<const float2*>(low + p.rope.head_dim / 2)};
+    const int row = part.head * p.rope.head_dim + part.first_pair + pair(at);
+    const auto both = [&](const float* vector, float2& low, float2& high) {
+      low = *reinterpret_cast<const float2*>(vector + row);
+      high = *reinterpret_cast<const float2*>(vector + row + p.rope.head_dim / 2);
+    };
+    if (p.gemm.bias) both(p.gemm.bias, c.low, c.high);
+    if (kIsScaled<Weight>) both(p.gemm.weight_scales, c.low_scale, c.high_scale);
+    return c;
   }
 
   static __device__ Inputs inputs(const Params&, const Place&) { return {}; }
@@ -101,8 +112,9 @@ struct Heads {
     const float factor = side.factor[local];
     float2 low = paired_rows(v[0], v[1], at);
     float2 high = paired_rows(v[2], v[3], at);
-    low = {low.x * factor + c.low.x, low.y * factor + c.low.y};
-    high = {high.x * factor + c.high.x, high.y * factor + c.high.y};
+    low = {low.x * c.low_scale.x * factor + c.low.x, low.y * c.low_scale.y * factor + c.low.y};
+    high = {high.x * c.high_scale.x * factor + c.high.x,
+            high.y * c.high_scale.y * factor + c.high.y};
     const Part part = part_of(p.rope, at.tile);
     if (rotates(p.rope, part.head)) {
       const float* row = &side.rotation[local][pair(at)];
@@ -130,8 +142,7 @@ void project_qkv_skinny(const QkvParams& p, CUstream_st* stream) {
   const WeightRows rows{
       .row_stride = 1, .half_stride = head_dim / 2, .group_stride = 8, .groups = p.gemm.n / 8};
   const int first_tile = p.rope.q ? 0 : p.rope.heads * head_dim / kRows;
-  launch<Heads>(make_params<Heads>(p.gemm, p.rope, rows, first_tile), p.gemm.n / kRows - first_tile,
-                stream);
+  launch<Heads>(p.gemm, p.rope, rows, first_tile, p.gemm.n / kRows - first_tile, stream);
 }
 
 }  // namespace saccade::ops::detail

@@ -1,5 +1,6 @@
 // gemm of at most 64 rows: what is taken, and the epilogue of a plain product.
 
+#include <algorithm>
 #include <initializer_list>
 
 #include "ops/gemm/gemm_skinny.cuh"
@@ -8,7 +9,9 @@ namespace saccade::ops::detail {
 namespace skinny {
 namespace {
 
+template <typename WeightType>
 struct Product {
+  using Weight = WeightType;
   static constexpr Tile kTile{
       .row_tiles = 1, .split = kProductSplit, .weight_chunks = 4, .x_chunks = 4};
 
@@ -17,6 +20,7 @@ struct Product {
     float2 bias = {0, 0};
     float2 gate = {1, 1};
     float2 scale = {0, 0};
+    float2 weight_scale = {1, 1};
   };
   struct Inputs {
     float2 residual[2];  // of the thread's two tokens
@@ -39,6 +43,7 @@ struct Product {
     pair(p.gemm.bias, c.bias);
     pair(p.gemm.gate, c.gate);
     pair(p.gemm.scale, c.scale);
+    if (kIsScaled<Weight>) pair(p.gemm.weight_scales, c.weight_scale);
     return c;
   }
 
@@ -71,7 +76,8 @@ struct Product {
     float value[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      value[i] = v[i] * side.factor[at.column() + i % 2] + (i < 2 ? c.bias.x : c.bias.y);
+      const float sum = v[i] * (i < 2 ? c.weight_scale.x : c.weight_scale.y);
+      value[i] = sum * side.factor[at.column() + i % 2] + (i < 2 ? c.bias.x : c.bias.y);
     }
     if (g.activation != Activation::kNone) {
 #pragma unroll
@@ -116,7 +122,11 @@ struct Product {
   }
 };
 
-bool splits(int k, int split) { return k % (kChunk * split) == 0; }
+/// CTAs get whole rows of 128 bytes of both operands.
+bool splits(const GemmParams& p, int split) {
+  const int least = kRowBytes / int(std::min(size_of(p.x_type), size_of(p.weight_type)));
+  return p.k % (least * split) == 0;
+}
 
 bool aligned(std::initializer_list<const void*> operands) {
   for (const void* operand : operands) {
@@ -126,9 +136,10 @@ bool aligned(std::initializer_list<const void*> operands) {
 }
 
 bool operands_taken(const GemmParams& p) {
-  return p.m >= 1 && p.m <= kMaxTokens && p.x_type == DType::kBf16 &&
-         p.weight_type == DType::kBf16 && p.norm_parts % 4 == 0 &&
-         aligned({p.x, p.weight, p.bias, p.norm_squares});
+  const DType weight_type = p.weight_scales ? DType::kE4m3 : DType::kBf16;
+  return p.m >= 1 && p.m <= kMaxTokens && p.x_type == DType::kBf16 && !p.x_scales &&
+         p.weight_type == weight_type && !p.quantized && p.norm_parts % 4 == 0 &&
+         aligned({p.x, p.weight, p.weight_scales, p.bias, p.norm_squares});
 }
 
 }  // namespace
@@ -138,9 +149,9 @@ bool gemm_skinny_takes(const GemmParams& p) {
   using namespace skinny;
   if (!operands_taken(p) || !aligned({p.out, p.gate, p.residual, p.scale, p.scaled})) return false;
   if (p.activation == Activation::kGeglu) {
-    return p.n % 32 == 0 && splits(p.k, kGegluSplit) && !p.gate && !p.residual && !p.scaled;
+    return p.n % 32 == 0 && splits(p, kGegluSplit) && !p.gate && !p.residual && !p.scaled;
   }
-  return p.n % kRows == 0 && splits(p.k, kProductSplit) &&
+  return p.n % kRows == 0 && splits(p, kProductSplit) &&
          (!p.squares || (p.out_type == DType::kF32 && p.squares_parts >= p.n / kRows));
 }
 
@@ -148,12 +159,12 @@ void gemm_skinny(const GemmParams& p, CUstream_st* stream) {
   using namespace skinny;
   if (p.activation == Activation::kGeglu) return gemm_skinny_geglu(p, stream);
   const WeightRows rows{.row_stride = 2, .half_stride = 1, .group_stride = 16, .groups = p.n / 16};
-  launch<Product>(make_params<Product>(p, {}, rows, 0), p.n / kRows, stream);
+  launch<Product>(p, {}, rows, 0, p.n / kRows, stream);
 }
 
 bool project_qkv_skinny_takes(const QkvParams& p) {
   using namespace skinny;
-  return operands_taken(p.gemm) && splits(p.gemm.k, kQkvSplit) && p.rope.dtype == DType::kBf16 &&
+  return operands_taken(p.gemm) && splits(p.gemm, kQkvSplit) && p.rope.dtype == DType::kBf16 &&
          p.rope.head_dim % kRows == 0 && aligned({p.rope.table, p.rope.q, p.rope.k, p.rope.v});
 }
 

@@ -34,19 +34,36 @@ bool aligned(const void* pointer, std::uintptr_t bytes = 16) {
 int first_column_of(const RopeParams& p) { return p.q ? 0 : p.heads * p.head_dim; }
 
 bool tensor_cores_take(const GemmParams& p) {
-  return p.m > 0 && p.n > 0 && p.k > 0 && p.k % 8 == 0 && p.x_type == p.weight_type &&
+  const int vector = 16 / int(size_of(p.x_type));
+  return p.m > 0 && p.n > 0 && p.k > 0 && p.k % vector == 0 && p.x_type == p.weight_type &&
          aligned(p.x) && aligned(p.weight);
+}
+
+/// Scales of every block of k arrive by copies of 16 bytes.
+bool scales_taken(Product product, const GemmParams& p) {
+  if (p.x_type != DType::kE4m3) return true;
+  return product == Product::kLinear ? p.m % 4 == 0 && aligned(p.x_scales) : p.x_blocks == 1;
+}
+
+/// Only the columns of one block of scales make a tile.
+bool quantized_taken(const GemmParams& p) {
+  if (p.activation != Activation::kGeglu || p.x_type != DType::kE4m3) return !p.quantized;
+  return p.quantized && p.n % kScaleBlock == 0 && p.quantized_blocks == p.n / kScaleBlock &&
+         aligned(p.quantized);
 }
 
 Form form_of(Product product, const GemmParams& g) {
   if (product == Product::kQkv || g.n % 8 != 0 || g.gate) return Form::kAny;
-  if (g.out_type == g.x_type && !g.residual && !g.scaled && !g.squares) return Form::kNarrow;
+  const bool alone = !g.residual && !g.scaled && !g.squares;
+  if (alone && (g.quantized || g.out_type == g.x_type)) return Form::kNarrow;
   const bool adds = product == Product::kLinear && g.residual && g.out_type == DType::kF32;
-  return adds && (!g.scaled || g.scaled_type == g.x_type) ? Form::kResidual : Form::kAny;
+  return adds && (!g.scaled || g.scaled_type == narrow_type(g.x_type)) ? Form::kResidual
+                                                                       : Form::kAny;
 }
 
 CUtensorMap x_map(const GemmParams& p, int box_rows) {
-  const std::array<cuda::MapAxis, 2> axes{{{p.k, 1, kBlock}, {p.m, p.k, box_rows}}};
+  const std::array<cuda::MapAxis, 2> axes{
+      {{p.k, 1, block_of(size_of(p.x_type))}, {p.m, p.k, box_rows}}};
   return cuda::make_tensor_map(p.x, p.x_type, axes);
 }
 
@@ -55,7 +72,7 @@ CUtensorMap x_map(const GemmParams& p, int box_rows) {
 CUtensorMap weight_map(const TiledGemm& p, Product product, const GemmTile& tile) {
   const GemmParams& g = p.gemm;
   const std::int64_t k = g.k;
-  const cuda::MapAxis depth{k, 1, kBlock};
+  const cuda::MapAxis depth{k, 1, block_of(size_of(g.weight_type))};
   const cuda::MapAxis eight{8, k, 8};
   if (product == Product::kGeglu) {
     const std::array<cuda::MapAxis, 4> axes{
@@ -77,6 +94,11 @@ CUtensorMap weight_map(const TiledGemm& p, Product product, const GemmTile& tile
 }
 
 void launch(Product product, const TiledGemm& p, const TileChoice& choice, CUstream_st* stream) {
+  if (p.gemm.x_type == DType::kE4m3) {
+    if (product == Product::kGeglu) return launch_geglu_e4m3(p, choice, stream);
+    if (product == Product::kQkv) return launch_qkv_e4m3(p, choice, stream);
+    return launch_linear_e4m3(p, choice, stream);
+  }
   if (product == Product::kGeglu) return launch_geglu_bf16(p, choice, stream);
   if (product == Product::kQkv) return launch_qkv_bf16(p, choice, stream);
   if (p.gemm.x_type == DType::kF16) return launch_linear_f16(p, choice, stream);
@@ -124,8 +146,9 @@ bool gemm_sm90_takes(const GemmParams& p) {
   const bool form_is_compiled = p.activation == Activation::kGeglu
                                     ? form_of(Product::kGeglu, p) == Form::kNarrow
                                     : p.n % 2 == 0;
-  return tensor_cores_take(p) && form_is_compiled && aligned(p.out) && aligned(p.residual) &&
-         aligned(p.scaled) && choose_tile(tile_problem(p), kTypicalMultiprocessors).has_value();
+  return tensor_cores_take(p) && scales_taken(tile_problem(p).product, p) && quantized_taken(p) &&
+         form_is_compiled && aligned(p.out) && aligned(p.residual) && aligned(p.scaled) &&
+         choose_tile(tile_problem(p), kTypicalMultiprocessors).has_value();
 }
 
 void gemm_sm90(const GemmParams& p, const TileChoice& choice, CUstream_st* stream) {
@@ -138,9 +161,10 @@ void gemm_sm90(const GemmParams& p, CUstream_st* stream) {
 
 bool project_qkv_sm90_takes(const QkvParams& p) {
   const RopeParams& r = p.rope;
-  return tensor_cores_take(p.gemm) && r.head_dim % (2 * kHeadColumns) == 0 &&
-         r.dtype != DType::kF32 && aligned(r.q) && aligned(r.k) && aligned(r.v) &&
-         aligned(r.table, 8) && choose_tile(tile_problem(p), kTypicalMultiprocessors).has_value();
+  return tensor_cores_take(p.gemm) && scales_taken(Product::kQkv, p.gemm) &&
+         r.head_dim % (2 * kHeadColumns) == 0 && r.dtype != DType::kF32 && aligned(r.q) &&
+         aligned(r.k) && aligned(r.v) && aligned(r.table, 8) &&
+         choose_tile(tile_problem(p), kTypicalMultiprocessors).has_value();
 }
 
 void project_qkv_sm90(const QkvParams& p, const TileChoice& choice, CUstream_st* stream) {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include "cuda/ptx/convert.cuh"
 #include "ops/gemm/gemm_sm90_results.cuh"
+#include "ops/quantize/quantize.cuh"
 
 // The results that policies ask for (see Form): what finish_any() does, with fewer questions on the
 // way.
@@ -8,17 +10,17 @@ namespace saccade::ops::detail {
 
 /// The activated product in the type of x. Tiles of kGeglu follow each other on a multiprocessor,
 /// which has the code after the first: it is unrolled.
-template <Product kProduct, GemmTile kTile, DType kType>
+template <Product kProduct, GemmTile kTile, DType kType, bool kScaled>
 __device__ inline void finish_narrow(const TiledGemm& tiled, const float (&sums)[kTile.columns / 2],
                                      const ThreadRow (&rows)[kThreadRows<kTile>],
-                                     const ColumnVectors& vectors, int column_tile) {
+                                     const ColumnVectors<kScaled>& vectors, int column_tile) {
   constexpr int kRows = kThreadRows<kTile>;
   constexpr int kColumns = kOutColumns<kProduct, kTile>;
   constexpr int kEights = kPartEights<kProduct>;
   const GemmParams& p = tiled.gemm;
   const auto finish_part = [&](const float2(&part)[kEights], int i, int index) {
     float2 values[kChunk];
-    activated_chunk<kProduct>(p, part, rows[i].factor, vectors.bias + 8 * kEights * index, values);
+    activated_chunk<kProduct>(p, part, rows[i].factor, vectors, 8 * kEights * index, values);
     const auto to = chunk_of<kColumns>(p, rows[i].row, column_tile * kColumns, index);
     store_vectors(p.out, kType, to, values);
   };
@@ -45,6 +47,72 @@ __device__ inline void finish_narrow(const TiledGemm& tiled, const float (&sums)
         pick<kEights>(sums, index, i, part);
         finish_part(part, i, index);
       }
+    }
+  }
+}
+
+/// Eight eights of a row in e4m3, 16 neighbouring bytes for each lane. `values` are this lane's
+/// pairs, of which a word takes two, an eight apart.
+__device__ inline uint4 quantized_words(const float2* values, float inverse) {
+  std::uint32_t words[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float2 low = values[2 * i];
+    const float2 high = values[2 * i + 1];
+    words[i] = ptx::e4m3_pair(low.x * inverse, low.y * inverse) |
+               ptx::e4m3_pair(high.x * inverse, high.y * inverse) << 16;
+  }
+  transpose_in_quad(words);
+  constexpr int kLow = 0x5410;  // halves of two words
+  constexpr int kHigh = 0x7632;
+  return make_uint4(__byte_perm(words[0], words[1], kLow), __byte_perm(words[2], words[3], kLow),
+                    __byte_perm(words[0], words[1], kHigh), __byte_perm(words[2], words[3], kHigh));
+}
+
+/// The product of kGeglu in e4m3, with its tile's columns of a row as one block of scales.
+template <GemmTile kTile>
+__device__ inline void finish_quantized(const TiledGemm& tiled,
+                                        const float (&sums)[kTile.columns / 2],
+                                        const ThreadRow (&rows)[kThreadRows<kTile>],
+                                        const ColumnVectors<true>& vectors, int column_tile) {
+  constexpr auto kProduct = Product::kGeglu;
+  constexpr int kColumns = kOutColumns<kProduct, kTile>;
+  constexpr int kEights = kPartEights<kProduct>;
+  static_assert(kColumns == kScaleBlock);
+  const GemmParams& p = tiled.gemm;
+#pragma unroll
+  for (int i = 0; i < kThreadRows<kTile>; ++i) {
+    float2 values[kColumns / 8];
+    float largest = 0;
+#pragma unroll
+    for (int index = 0; index < kChunks<kProduct, kTile>; ++index) {
+      float2 part[kEights];
+#pragma unroll
+      for (int j = 0; j < kEights; ++j) {
+        const int at = 4 * (kEights * index + j) + 2 * i;
+        part[j] = float2{sums[at], sums[at + 1]};
+      }
+      float2 chunk[kChunk];
+      activated_chunk<kProduct>(p, part, rows[i].factor, vectors, 8 * kEights * index, chunk);
+#pragma unroll
+      for (int j = 0; j < kChunk; ++j) {
+        values[kChunk * index + j] = chunk[j];
+        largest = larger_magnitude(larger_magnitude(largest, chunk[j].x), chunk[j].y);
+      }
+    }
+    const float scale = scale_of(largest_of_lanes<4>(largest));
+    const float inverse = __fdividef(1.0f, scale);
+    __syncwarp();  // The next row's values need the registers of this one's.
+    const int row = rows[i].row;
+    auto* to = static_cast<std::uint8_t*>(p.quantized) + std::int64_t(row) * p.n +
+               column_tile * kColumns + 16 * quad_lane();
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const uint4 words = quantized_words(values + 8 * half, inverse);
+      if (row < p.m) __stcg(reinterpret_cast<uint4*>(to + 64 * half), words);
+    }
+    if (row < p.m && quad_lane() == 0) {
+      p.quantized_scales[std::int64_t(column_tile) * p.m + row] = scale;
     }
   }
 }
@@ -140,12 +208,12 @@ __device__ inline float store_added(const GemmParams& p, const RowChunk& to, flo
 
 /// activation(product) + residual in f32 and, for the next norm, its scaled copy and squares. out
 /// may be the residual: each element is read and then written by the same thread.
-template <GemmTile kTile, DType kType>
+template <GemmTile kTile, DType kType, bool kScaled>
 __device__ inline void finish_residual(const TiledGemm& tiled,
                                        const float (&sums)[kTile.columns / 2],
                                        const ThreadRow (&rows)[kThreadRows<kTile>],
                                        Residual<kTile> (&residual)[kThreadRows<kTile>],
-                                       const ColumnVectors& vectors, int column_tile) {
+                                       const ColumnVectors<kScaled>& vectors, int column_tile) {
   constexpr int kRows = kThreadRows<kTile>;
   const GemmParams& p = tiled.gemm;
   const int column = column_tile * kTile.columns;
@@ -159,7 +227,7 @@ __device__ inline void finish_residual(const TiledGemm& tiled,
       float2 values[kChunk];
       float4 out[kFours];
       pick<kChunk>(sums, index, i, values);
-      activated_chunk<Product::kLinear>(p, values, rows[i].factor, vectors.bias + first, values);
+      activated_chunk<Product::kLinear>(p, values, rows[i].factor, vectors, first, values);
 #pragma unroll
       for (int j = 0; j < kFours; ++j) {
         const float4 four = neighbours(values[2 * j], values[2 * j + 1]);
@@ -175,12 +243,14 @@ __device__ inline void finish_residual(const TiledGemm& tiled,
 }
 
 /// Finishes a tile of kLinear or kGeglu, of which the latter has one form.
-template <Product kProduct, GemmTile kTile, DType kType>
+template <Product kProduct, GemmTile kTile, DType kType, bool kScaled>
 __device__ inline void finish(const TiledGemm& tiled, const float (&sums)[kTile.columns / 2],
                               const ThreadRow (&rows)[kThreadRows<kTile>],
                               Residual<kTile> (&residual)[kThreadRows<kTile>],
-                              const ColumnVectors& vectors, int column_tile) {
-  if (kProduct == Product::kGeglu || tiled.form == Form::kNarrow) {
+                              const ColumnVectors<kScaled>& vectors, int column_tile) {
+  if constexpr (kScaled && kProduct == Product::kGeglu) {
+    finish_quantized<kTile>(tiled, sums, rows, vectors, column_tile);
+  } else if (kProduct == Product::kGeglu || tiled.form == Form::kNarrow) {
     finish_narrow<kProduct, kTile, kType>(tiled, sums, rows, vectors, column_tile);
   } else if constexpr (kProduct == Product::kLinear) {
     if (tiled.form == Form::kResidual) {

@@ -60,11 +60,11 @@ struct Turns {
 };
 
 /// `column` is the product's first of the tile.
-template <GemmTile kTile>
+template <GemmTile kTile, bool kScaled>
 __device__ inline void finish_heads(const TiledGemm& tiled, const float (&sums)[kTile.columns / 2],
                                     const ThreadRow (&rows)[kThreadRows<kTile>],
                                     Turns (&turns)[kThreadRows<kTile>],
-                                    const ColumnVectors& vectors, int column) {
+                                    const ColumnVectors<kScaled>& vectors, int column) {
   constexpr int kRows = kThreadRows<kTile>;
   const RopeParams& p = tiled.rope;
   HeadChunk chunk = HeadChunk::at(p, column);
@@ -72,7 +72,7 @@ __device__ inline void finish_heads(const TiledGemm& tiled, const float (&sums)[
   for (int index = 0; index < kTile.columns / kHeadColumns; ++index) {
     if (chunk.head >= p.heads + 2 * p.kv_heads) break;
     const HeadChunk next = chunk.after(p, kHeadColumns);
-    const float* bias = vectors.bias + kHeadColumns * index;
+    const int first = kHeadColumns * index;
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       const auto [row, factor, position] = rows[i];
@@ -82,8 +82,8 @@ __device__ inline void finish_heads(const TiledGemm& tiled, const float (&sums)[
 #pragma unroll
       for (int j = 0; j < kChunk; ++j) {
         const auto& [cosine, sine] = turns[i].turn[j];
-        const float2 a = linear(part[2 * j], factor, bias, 2 * j);
-        const float2 b = linear(part[2 * j + 1], factor, bias, 2 * j + 1);
+        const float2 a = linear(part[2 * j], factor, vectors, first + 16 * j);
+        const float2 b = linear(part[2 * j + 1], factor, vectors, first + 16 * j + 8);
         low[j] = {a.x * cosine.x - b.x * sine.x, a.y * cosine.y - b.y * sine.y};
         high[j] = {b.x * cosine.x + a.x * sine.x, b.y * cosine.y + a.y * sine.y};
       }

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <type_traits>
-#include <utility>
 
 #include "cuda/launch.h"
 #include "cuda/ptx/memory.cuh"
@@ -10,30 +9,19 @@
 #include "ops/gemm/gemm_sm90_heads.cuh"
 
 // x weight^T on TMA and WGMMA. A CTA is row_groups consumer warpgroups of 64 rows each and a
-// producer, of which one thread works. Stages of 64 elements of k go round in a ring:
+// producer, of which one thread works. Stages of 128 bytes of k go round in a ring:
 // rows of x, then rows of weight, both in the 128-byte swizzle. A CTA computes tile after tile, and
 // its producer runs ahead into the next tile while the consumers finish theirs. Row tiles of the
 // same columns are neighbours, so that they run together and share the weight in L2.
 namespace saccade::ops::detail {
 
-/// A position in the ring of stages.
-template <int kStages>
-struct Ring {
-  int stage = 0;
-  std::uint32_t parity = 0;
-
-  __device__ void advance() {
-    if (++stage < kStages) return;
-    stage = 0;
-    parity ^= 1;
-  }
-};
-
 template <typename T, Product kProduct, GemmTile kTile>
 struct TiledKernel {
-  using Memory = TileMemory<kTile>;
+  using Scales = Scaling<T, kProduct>;
+  using Memory = TileMemory<kTile, Scales>;
   using RingState = Ring<Memory::kStages>;
   static constexpr DType kType = std::is_same_v<T, __half> ? DType::kF16 : DType::kBf16;
+  static constexpr int kBlock = block_of(sizeof(T));
   static constexpr bool kPaired = kTile.pair != Pair::kNone;
   static constexpr bool kSplits = kTile.pair == Pair::kSplitK;
   static constexpr bool kShares = kTile.pair == Pair::kShareX;
@@ -121,7 +109,21 @@ struct TiledKernel {
     }
   }
 
+  /// One thread's share of the rows' scales in a block.
+  __device__ std::uint32_t scales_at(int stage) const {
+    return base + Memory::kScales + stage * Memory::kScaleBytes;
+  }
+
+  __device__ int rows_from(int row) const { return min(kRows, p.gemm.m - row); }
+
+  __device__ void load_scales(int stage, int row, int block) const {
+    const std::int64_t first = p.gemm.x_blocks == 1 ? 0 : block;
+    ptx::bulk_load(scales_at(stage), p.gemm.x_scales + first * p.gemm.m + row,
+                   rows_from(row) * int(sizeof(float)), full(stage));
+  }
+
   __device__ void load_x(int stage, int row, int block) const {
+    if constexpr (Scales::kBlocks) load_scales(stage, row, block);
     constexpr int kFetched = Memory::kFetchedRows;
     const int first = kShares ? rank * kFetched : 0;
     const auto load_box = [&](const CUtensorMap& map, int i) {
@@ -142,8 +144,9 @@ struct TiledKernel {
   /// What a stage of the tile that begins at `row` receives, from both CTAs.
   __device__ std::uint32_t stage_bytes(int row) const {
     constexpr int kBox = Memory::kPartBoxRows;
-    const int boxes = (min(kRows, p.gemm.m - row) + kBox - 1) / kBox;
-    return (boxes * kBox + kTile.columns) * kBlockRowBytes;
+    const int boxes = (rows_from(row) + kBox - 1) / kBox;
+    const int scales = Scales::kBlocks ? rows_from(row) * int(sizeof(float)) : 0;
+    return (boxes * kBox + kTile.columns) * kBlockRowBytes + scales;
   }
 
   /// The product's first column of a tile.
@@ -196,14 +199,95 @@ struct TiledKernel {
     const std::uint64_t weight = ptx::k_major_128b(stage_at(stage) + Memory::kXBytes);
     ptx::wgmma_fence();
 #pragma unroll
-    for (int i = 0; i < kBlock / 16; ++i) {
+    for (int i = 0; i < kBlockRowBytes / 32; ++i) {
       ptx::Wgmma<T, kTile.columns>::ss(sums, x + 2 * i, weight + 2 * i, adds || i > 0);
     }
     ptx::wgmma_commit();
   }
 
+  /// The sums of a tile. Calls meanwhile() when the first products are on their way.
+  template <typename Meanwhile>
+  __device__ void sum(float (&sums)[kSums], int group, RingState& ring, Meanwhile meanwhile) const {
+    ptx::mbarrier_wait(full(ring.stage), ring.parity);
+    multiply(sums, group, ring.stage, false);
+    int previous = ring.stage;
+    ring.advance();
+    meanwhile();
+    for (int block = 1; block < block_count(); ++block) {
+      ptx::mbarrier_wait(full(ring.stage), ring.parity);
+      multiply(sums, group, ring.stage, true);
+      ptx::wgmma_wait<1>();
+      release(previous);
+      previous = ring.stage;
+      ring.advance();
+    }
+    ptx::wgmma_wait<0>();
+    release(previous);
+    ptx::pin_registers(sums);
+  }
+
+  /// Adds the products of a block, each times its row's scale, and gives the stage back.
+  __device__ void add_block(float (&sums)[kSums], float (&products)[kSums], int row,
+                            int stage) const {
+    const auto* scales =
+        reinterpret_cast<const float*>(shared + Memory::kScales + stage * Memory::kScaleBytes);
+    const float upper = scales[row];
+    const float lower = scales[row + 8];
+    ptx::wgmma_wait<0>();
+    ptx::pin_registers(products);
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) {
+      sums[i] = fmaf(products[i], i % 4 < 2 ? upper : lower, sums[i]);
+    }
+    release(stage);
+  }
+
+  // Warpgroups take turns: one multiplies while another scales, if it starts that much later.
+  static constexpr int kTurnBarrier = 8;  // and those behind it; others are load_vectors()'
+
+  __device__ void wait_for_turn(int group) const {
+    if (group > 0) ptx::named_barrier(kTurnBarrier + group, 2 * kGroupThreads);
+  }
+  __device__ void give_turn(int group) const {
+    if (group + 1 == kTile.row_groups) return;
+    ptx::named_barrier_arrive(kTurnBarrier + group + 1, 2 * kGroupThreads);
+  }
+
+  /// The sums over all blocks of a tile, each times its rows' scales, which also keeps short what
+  /// the tensor cores add up by themselves, with about 14 bits for e4m3. Calls meanwhile() when the
+  /// first products are on their way.
+  template <typename Meanwhile>
+  __device__ void sum_blocks(float (&sums)[kSums], int group, RingState& ring,
+                             Meanwhile meanwhile) const {
+    const int row =
+        group * kGroupRows + int(threadIdx.x) % kGroupThreads / 32 * 16 + int(threadIdx.x) % 32 / 4;
+    float products[kSums];
+    const auto start = [&] {
+      const int stage = ring.stage;
+      ptx::mbarrier_wait(full(stage), ring.parity);
+      multiply(products, group, stage, false);
+      ring.advance();
+      return stage;
+    };
+#pragma unroll
+    for (float& sum : sums) sum = 0;
+    wait_for_turn(group);
+    int stage = start();
+    meanwhile();
+    add_block(sums, products, row, stage);
+    give_turn(group);
+    for (int block = 1; block < block_count(); ++block) {
+      stage = start();
+      add_block(sums, products, row, stage);
+    }
+  }
+
   /// Takes a tile's stages without reading them: a warpgroup beyond the rows of x.
-  __device__ void skip(RingState& ring) const {
+  __device__ void skip(int group, RingState& ring) const {
+    if constexpr (Scales::kBlocks) {
+      wait_for_turn(group);
+      give_turn(group);
+    }
     for (int block = 0; block < block_count(); ++block) {
       ptx::mbarrier_wait(full(ring.stage), ring.parity);
       release(ring.stage);
@@ -243,38 +327,31 @@ struct TiledKernel {
   __device__ void compute(const Place& place, int group, RingState& ring) const {
     const int row = place.row + group * kGroupRows;
     const int column = column_of(place.column_tile);
-    float* terms = reinterpret_cast<float*>(shared + Memory::kTerms) + group * 3 * kTile.columns;
-    const ColumnVectors vectors{terms, terms + kTile.columns, terms + 2 * kTile.columns};
+    float* terms = reinterpret_cast<float*>(shared + Memory::kTermsAt) +
+                   group * Memory::kTerms * kTile.columns;
+    const ColumnVectors<Scales::kScaled> vectors{
+        terms, terms + kTile.columns, terms + 2 * kTile.columns, terms + 3 * kTile.columns};
     float sums[kSums];
-
-    ptx::mbarrier_wait(full(ring.stage), ring.parity);
-    multiply(sums, group, ring.stage, false);
-    int previous = ring.stage;
-    ring.advance();
-    load_vectors<kProduct, kTile>(p, vectors, column, 1 + group);
     ThreadRow rows[kRowsOfThread];
-    load_rows<kProduct, kTile>(p, row, rank, rows);
     Residual<kTile> residual[kRowsOfThread];
     Turns turns[kRowsOfThread];
+    const auto load_terms = [&] {
+      load_vectors<kProduct, kTile>(p, vectors, column, 1 + group);
+      load_rows<kProduct, kTile, Scales::kScaled && !Scales::kBlocks>(p, row, rank, rows);
 #pragma unroll
-    for (int i = 0; i < kRowsOfThread; ++i) {
-      if constexpr (kProduct == Product::kQkv) {
-        turns[i].load(p.rope, HeadChunk::at(p.rope, column), rows[i].position);
-      } else if constexpr (kProduct == Product::kLinear) {
-        residual[i].load_early(p, rows[i].row, column);
+      for (int i = 0; i < kRowsOfThread; ++i) {
+        if constexpr (kProduct == Product::kQkv) {
+          turns[i].load(p.rope, HeadChunk::at(p.rope, column), rows[i].position);
+        } else if constexpr (kProduct == Product::kLinear) {
+          residual[i].load_early(p, rows[i].row, column);
+        }
       }
+    };
+    if constexpr (Scales::kBlocks) {
+      sum_blocks(sums, group, ring, load_terms);
+    } else {
+      sum(sums, group, ring, load_terms);
     }
-    for (int block = 1; block < block_count(); ++block) {
-      ptx::mbarrier_wait(full(ring.stage), ring.parity);
-      multiply(sums, group, ring.stage, true);
-      ptx::wgmma_wait<1>();
-      release(previous);
-      previous = ring.stage;
-      ring.advance();
-    }
-    ptx::wgmma_wait<0>();
-    release(previous);
-    ptx::pin_registers(sums);
     if constexpr (kSplits) exchange(sums, group);
     if constexpr (kProduct == Product::kQkv) {
       finish_heads<kTile>(p, sums, rows, turns, vectors, column);
@@ -290,7 +367,7 @@ struct TiledKernel {
       if (place.row + group * kGroupRows < p.gemm.m) {
         compute(place, group, ring);
       } else {
-        skip(ring);
+        skip(group, ring);
       }
     }
   }
@@ -316,53 +393,5 @@ struct TiledKernel {
     }
   }
 };
-
-/// nvcc writes no host code for a kernel that has a structure as template argument.
-template <typename T, Product kProduct, int kRowGroups, int kColumns, Pair kPair>
-__global__ void __launch_bounds__(threads_of(GemmTile{kRowGroups, kColumns, kPair}), 1)
-    gemm_tiles(const __grid_constant__ TiledGemm p) {
-  using Kernel = TiledKernel<T, kProduct, GemmTile{kRowGroups, kColumns, kPair}>;
-  extern __shared__ std::uint8_t memory[];
-  cuda::allow_next();
-  const std::uint32_t address = ptx::shared_address(memory);
-  const std::uint32_t base = (address + 1023) / 1024 * 1024;
-  const int rank = Kernel::kPaired ? int(ptx::cluster_rank()) : 0;
-  const Kernel kernel{p, memory + (base - address), base, rank};
-  if (threadIdx.x == 0) kernel.init_barriers();
-  if constexpr (Kernel::kPaired) {
-    ptx::cluster_arrive_relaxed();
-    ptx::cluster_wait();
-  } else {
-    __syncthreads();
-  }
-  kernel.run(__shfl_sync(~0u, int(threadIdx.x) / kGroupThreads, 0));
-  if constexpr (Kernel::kPaired) {
-    // Neither CTA leaves while the other may write to its shared memory.
-    ptx::cluster_arrive_relaxed();
-    ptx::cluster_wait();
-  }
-}
-
-template <typename T, Product kProduct, GemmTile kTile>
-void launch_tile(const TiledGemm& p, int ctas, CUstream_st* stream) {
-  cuda::launch(gemm_tiles<T, kProduct, kTile.row_groups, kTile.columns, kTile.pair>,
-               {.grid = dim3(unsigned(ctas)),
-                .block = dim3(unsigned(threads_of(kTile))),
-                .shared_bytes = TileMemory<kTile>::kAllBytes,
-                .order = cuda::Order::kOverlap,
-                .cluster = unsigned(kTile.cluster())},
-               stream, p);
-}
-
-/// Launches the tile of `kTiles` that `choice` names.
-template <typename T, Product kProduct, const auto& kTiles>
-void launch_chosen(const TiledGemm& p, const TileChoice& choice, CUstream_st* stream) {
-  [&]<std::size_t... kIndex>(std::index_sequence<kIndex...>) {
-    ((choice.index == int(kIndex) ? launch_tile<T, kProduct, kTiles[kIndex]>(p, choice.ctas, stream)
-                                  : void()),
-     ...);
-  }
-  (std::make_index_sequence<std::size(kTiles)>());
-}
 
 }  // namespace saccade::ops::detail

@@ -30,10 +30,12 @@ struct ThreadRow {
 };
 
 /// What the columns of a tile are combined with, in shared memory: neutral where not given.
+template <bool kScaled>
 struct ColumnVectors {
-  float* bias;   // of each column of the tile
-  float* gate;   // of each column of out
-  float* scale;  // likewise
+  float* bias;    // of each column of the tile
+  float* gate;    // of each column of out
+  float* scale;   // likewise
+  float* weight;  // kScaled: the scale of each column's weight
 };
 
 __device__ inline int quad_lane() { return int(threadIdx.x % 4); }
@@ -59,9 +61,9 @@ __device__ inline int weight_row(const TiledGemm& p, int column) {
 
 /// Fills the vectors of the tile that begins at `column` of the product, by a warpgroup whose
 /// named barrier is `barrier`.
-template <Product kProduct, GemmTile kTile>
-__device__ inline void load_vectors(const TiledGemm& p, const ColumnVectors& to, int column,
-                                    int barrier) {
+template <Product kProduct, GemmTile kTile, bool kScaled>
+__device__ inline void load_vectors(const TiledGemm& p, const ColumnVectors<kScaled>& to,
+                                    int column, int barrier) {
   constexpr int kOut = kProduct == Product::kGeglu ? 2 : 1;  // columns of the product for one
   const int thread = int(threadIdx.x) % kGroupThreads;
   const int columns = kOut * p.gemm.n;
@@ -69,6 +71,10 @@ __device__ inline void load_vectors(const TiledGemm& p, const ColumnVectors& to,
   for (int i = thread; i < kTile.columns; i += kGroupThreads) {
     const bool given = p.gemm.bias && column + i < columns;
     to.bias[i] = given ? p.gemm.bias[weight_row<kProduct>(p, column + i)] : 0.0f;
+    if constexpr (kScaled) {
+      const bool there = column + i < columns;
+      to.weight[i] = there ? p.gemm.weight_scales[weight_row<kProduct>(p, column + i)] : 0.0f;
+    }
   }
   for (int i = thread; kProduct != Product::kQkv && i < kTile.columns / kOut; i += kGroupThreads) {
     const int out = column / kOut + i;
@@ -79,7 +85,7 @@ __device__ inline void load_vectors(const TiledGemm& p, const ColumnVectors& to,
 }
 
 /// What a thread must know of its rows; `row` is the warpgroup's first. After wait_for_previous().
-template <Product kProduct, GemmTile kTile>
+template <Product kProduct, GemmTile kTile, bool kRowScales>
 __device__ inline void load_rows(const TiledGemm& p, int row, int rank,
                                  ThreadRow (&rows)[kThreadRows<kTile>]) {
 #pragma unroll
@@ -98,6 +104,7 @@ __device__ inline void load_rows(const TiledGemm& p, int row, int rank,
       const float mean = __fdividef(quad_sum(sum), float(p.gemm.k));
       rows[i].factor = rsqrtf(mean + p.gemm.norm_eps);
     }
+    if (kRowScales && r < p.gemm.m) rows[i].factor *= p.gemm.x_scales[r];
     if (kProduct == Product::kQkv && r < p.gemm.m) rows[i].position = p.rope.positions[r];
   }
 }
@@ -200,9 +207,16 @@ __device__ inline float2 pair_at(const float* values, int i) {
   return *reinterpret_cast<const float2*>(values + i);
 }
 
-/// factor * sum + bias, for this lane's pair in an eight of columns of the product.
-__device__ inline float2 linear(float2 sum, float factor, const float* bias, int eight) {
-  const float2 added = pair_at(bias, 8 * eight + 2 * quad_lane());
+/// factor * sum + bias, for this lane's pair in an eight of columns of the product, which begins at
+/// `column` of the tile.
+template <bool kScaled>
+__device__ inline float2 linear(float2 sum, float factor, const ColumnVectors<kScaled>& vectors,
+                                int column) {
+  const float2 added = pair_at(vectors.bias, column + 2 * quad_lane());
+  if constexpr (kScaled) {
+    const float2 weight = pair_at(vectors.weight, column + 2 * quad_lane());
+    sum = {sum.x * weight.x, sum.y * weight.y};
+  }
   return {fmaf(sum.x, factor, added.x), fmaf(sum.y, factor, added.y)};
 }
 
@@ -238,20 +252,21 @@ inline constexpr int kPartEights = kProduct == Product::kGeglu ? 2 * kChunk : kC
 template <Product kProduct, GemmTile kTile>
 inline constexpr int kChunks = (kOutColumns<kProduct, kTile> + 8 * kChunk - 1) / (8 * kChunk);
 
-/// A step's chunk of out: the activated product. `bias` begins at the chunk.
-template <Product kProduct>
+/// A step's chunk of out: the activated product. `column` of the tile is the chunk's first.
+template <Product kProduct, bool kScaled>
 __device__ inline void activated_chunk(const GemmParams& p,
                                        const float2 (&part)[kPartEights<kProduct>], float factor,
-                                       const float* bias, float2 (&values)[kChunk]) {
+                                       const ColumnVectors<kScaled>& vectors, int column,
+                                       float2 (&values)[kChunk]) {
   const Bend bend = bend_of(kProduct == Product::kGeglu ? Activation::kGeglu : p.activation);
 #pragma unroll
   for (int j = 0; j < kChunk; ++j) {
     if constexpr (kProduct == Product::kGeglu) {
-      const float2 gate = bent(bend, linear(part[2 * j], factor, bias, 2 * j));
-      const float2 up = linear(part[2 * j + 1], factor, bias, 2 * j + 1);
+      const float2 gate = bent(bend, linear(part[2 * j], factor, vectors, column + 16 * j));
+      const float2 up = linear(part[2 * j + 1], factor, vectors, column + 16 * j + 8);
       values[j] = {gate.x * up.x, gate.y * up.y};
     } else {
-      values[j] = linear(part[j], factor, bias, j);
+      values[j] = linear(part[j], factor, vectors, column + 8 * j);
     }
   }
   if constexpr (kProduct == Product::kLinear) {
@@ -280,8 +295,10 @@ __device__ inline void store_squares(const TiledGemm& p, const ThreadRow (&rows)
 }
 
 /// Finishes what activated_chunk() gives and stores it. Returns this thread's sum of squares.
+template <bool kScaled>
 __device__ inline float finish_chunk(const TiledGemm& tiled, const RowChunk& chunk, int column,
-                                     const ColumnVectors& vectors, float2 (&values)[kChunk]) {
+                                     const ColumnVectors<kScaled>& vectors,
+                                     float2 (&values)[kChunk]) {
   const GemmParams& p = tiled.gemm;
   float2 residual[kChunk];
   float squares = 0;
@@ -306,10 +323,10 @@ __device__ inline float finish_chunk(const TiledGemm& tiled, const RowChunk& chu
 
 /// kLinear, any operands. out may be the residual: each element is read and then written by the
 /// same thread.
-template <GemmTile kTile>
+template <GemmTile kTile, bool kScaled>
 __device__ inline void finish_any(const TiledGemm& tiled, const float (&sums)[kTile.columns / 2],
                                   const ThreadRow (&rows)[kThreadRows<kTile>],
-                                  const ColumnVectors& vectors, int column_tile) {
+                                  const ColumnVectors<kScaled>& vectors, int column_tile) {
   constexpr int kRows = kThreadRows<kTile>;
   constexpr int kColumns = kTile.columns;
   const GemmParams& p = tiled.gemm;
@@ -321,7 +338,7 @@ __device__ inline void finish_any(const TiledGemm& tiled, const float (&sums)[kT
     for (int i = 0; i < kRows; ++i) {
       float2 values[kChunk];
       pick<kChunk>(sums, index, i, values);
-      activated_chunk<Product::kLinear>(p, values, rows[i].factor, vectors.bias + first, values);
+      activated_chunk<Product::kLinear>(p, values, rows[i].factor, vectors, first, values);
       const auto chunk = chunk_of<kColumns>(p, rows[i].row, column_tile * kColumns, index);
       squares[i] += finish_chunk(tiled, chunk, first, vectors, values);
     }

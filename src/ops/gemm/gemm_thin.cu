@@ -238,8 +238,8 @@ void start(const GemmParams& p, cudaStream_t stream) {
 bool gemm_thin_takes(const GemmParams& p) {
   const auto addresses =
       reinterpret_cast<std::uintptr_t>(p.x) | reinterpret_cast<std::uintptr_t>(p.weight);
-  return p.activation != Activation::kGeglu && p.k % 4 == 0 && addresses % 16 == 0 &&
-         (has_short_rows(p) || has_few_columns(p));
+  return p.activation != Activation::kGeglu && !p.x_scales && !p.weight_scales && !p.quantized &&
+         p.k % 4 == 0 && addresses % 16 == 0 && (has_short_rows(p) || has_few_columns(p));
 }
 
 void gemm_thin(const GemmParams& p, CUstream_st* stream) {

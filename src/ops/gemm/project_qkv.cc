@@ -5,13 +5,13 @@
 
 namespace saccade::ops {
 
-void project_qkv(const Stream& stream, Tensor x, Tensor weight, const RowNorm& norm, Tensor bias,
-                 Tensor positions, Tensor table, Tensor qkv, Tensor q, Tensor k, Tensor v) {
+void project_qkv(const Stream& stream, const ScaledMatrix& x, const ScaledMatrix& weight,
+                 const RowNorm& norm, Tensor bias, Tensor positions, Tensor table, Tensor qkv,
+                 Tensor q, Tensor k, Tensor v) {
   constexpr auto kOp = "project_qkv";
   const detail::RopeParams rope = detail::rope_params(kOp, stream, qkv, positions, table, q, k, v);
   const detail::GemmParams gemm =
       detail::gemm_params(stream, x, weight, {.norm = norm, .bias = bias}, qkv);
-  detail::check_type(kOp, {"x", x}, qkv.dtype);
   if (!detail::may_run(stream, [&] { return detail::describe_gemm(kOp, gemm); })) return;
   if (stream.device == Device::kCpu) {
     detail::gemm_blas(gemm);

@@ -17,6 +17,12 @@ inline float norm_factor(const GemmParams& p, std::int64_t row) {
   return 1.0f / std::sqrt(sum / float(p.k) + p.norm_eps);
 }
 
+/// What element i of a row of x counts times.
+inline float x_scale(const GemmParams& p, std::int64_t row, int i) {
+  if (!p.x_scales) return 1;
+  return p.x_scales[(p.x_blocks == 1 ? 0 : i / kScaleBlock) * std::int64_t(p.m) + row];
+}
+
 /// The whole sum is one part.
 inline void store_squares(const GemmParams& p, std::int64_t row, float sum) {
   float* parts = p.squares + row * p.squares_parts;

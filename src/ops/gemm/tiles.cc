@@ -7,9 +7,8 @@ namespace saccade::ops::detail {
 namespace {
 
 // An H200, per clock of 1/1600 us, fitted to the times in tests/ops/tiles_test.cc. A block is what
-// a stage of shared memory holds: 64 elements of k.
-constexpr int kBlock = 64;
-constexpr double kRowBytes = 2.0 * kBlock;
+// a stage of shared memory holds of k.
+constexpr double kRowBytes = 128;
 constexpr double kTensorColumns = 0.5;  // of 64 rows and a block
 constexpr double kSharedBytes = 151;    // of one multiprocessor, reads and writes
 constexpr double kL2Bytes = 6740;       // of the whole GPU
@@ -57,6 +56,11 @@ std::span<const GemmTile> compiled_tiles(Product product, DType dtype) {
     if (product == Product::kQkv) return kQkvBf16Tiles;
     return kLinearBf16Tiles;
   }
+  if (dtype == DType::kE4m3) {
+    if (product == Product::kGeglu) return kGegluE4m3Tiles;
+    if (product == Product::kQkv) return kQkvE4m3Tiles;
+    return kLinearE4m3Tiles;
+  }
   if (dtype == DType::kF16 && product == Product::kLinear) return kLinearF16Tiles;
   return {};
 }
@@ -66,7 +70,7 @@ std::optional<TileChoice> estimate(const TileProblem& problem, const GemmTile& t
   const bool split = tile.pair == Pair::kSplitK;
   const int row_tiles = divide_up(problem.m, tile.rows());
   const int column_tiles = divide_up(problem.n, tile.columns);
-  int blocks = divide_up(problem.k, kBlock);
+  int blocks = divide_up(problem.k, int(kRowBytes) / int(size_of(problem.dtype)));
   if (column_tiles > problem.most_column_tiles || (split && blocks < 2)) return {};
   if (split) blocks = divide_up(blocks, 2);
 

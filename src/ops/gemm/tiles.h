@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -47,6 +48,13 @@ inline constexpr GemmTile kLinearF16Tiles[] = {{2, 64, Pair::kShareX},  {2, 96, 
 inline constexpr GemmTile kGegluBf16Tiles[] = {{2, 256, Pair::kShareX}, {3, 192, Pair::kShareX}};
 inline constexpr GemmTile kQkvBf16Tiles[] = {
     {2, 192, Pair::kShareX}, {2, 256, Pair::kSplitK}, {3, 128, Pair::kSplitK}};
+// Sums of kLinear are scaled block by block, which takes as many registers again.
+inline constexpr GemmTile kLinearE4m3Tiles[] = {{2, 96, Pair::kShareX},  {2, 128, Pair::kShareX},
+                                                {2, 96, Pair::kSplitK},  {2, 128, Pair::kSplitK},
+                                                {2, 160, Pair::kSplitK}, {3, 96, Pair::kSplitK}};
+// The columns of out are one block of its scales.
+inline constexpr GemmTile kGegluE4m3Tiles[] = {{2, 256, Pair::kShareX}};
+inline constexpr auto kQkvE4m3Tiles = std::to_array(kQkvBf16Tiles);
 
 std::span<const GemmTile> compiled_tiles(Product, DType);
 

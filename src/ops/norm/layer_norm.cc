@@ -10,6 +10,7 @@ void layer_norm(const Stream& stream, Tensor x, Tensor weight, Tensor bias, floa
   constexpr auto kOp = "layer_norm";
   detail::check_given(kOp, stream, {{"x", x}, {"weight", weight}, {"bias", bias}, {"out", out}});
   detail::check_rows(kOp, x, out);
+  detail::check_floating(kOp, {"out", out});
   const int dim = x.shape[1];
   detail::check_shape(kOp, {"weight", weight}, {dim});
   detail::check_shape(kOp, {"bias", bias}, {dim});

@@ -9,6 +9,7 @@ struct RmsNormParams {
   const float* weight;
   const float* shift;  // null: none
   void* out;
+  float* out_scales;  // [rows], of e4m3
   int rows;
   int dim;
   float eps;

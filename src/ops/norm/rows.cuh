@@ -1,6 +1,7 @@
 #pragma once
 
 #include "ops/device_elements.cuh"
+#include "ops/quantize/quantize.cuh"
 
 // Rows of a matrix, each shared by kThreads neighbouring threads. A kernel is written once against
 // HeldRow or LoopedRow: both name a thread's elements by slots, which only they can turn into
@@ -30,6 +31,18 @@ struct RowOfThreads {
   explicit __device__ RowOfThreads(int row_dim) : dim(row_dim) {}
 
   std::int64_t __device__ first() const { return std::int64_t(index) * dim; }
+
+  /// The largest magnitude over the row's threads, for all of them. Once in a kernel.
+  __device__ float largest(float value) const {
+    value = largest_of_lanes(value);
+    if constexpr (kThreads > 32) {
+      __shared__ float partial[kThreads / 32];
+      if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = value;
+      __syncthreads();
+      for (float warp : partial) value = larger_magnitude(value, warp);
+    }
+    return value;
+  }
 
   /// The sum over the row's threads, in a fixed order, for all of them. A row of more than a warp
   /// has the CTA to itself.
@@ -110,6 +123,20 @@ struct HeldRow : RowOfThreads<kThreads> {
       }
     });
   }
+
+  /// The same in e4m3.
+  template <typename F>
+  __device__ void store_scaled(void* out, std::int64_t first, F f) const {
+    auto* row = static_cast<std::uint8_t*>(out) + first;
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      if (column(v) >= this->dim) continue;
+      float values[kWidth];
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) values[i] = f(v * kWidth + i);
+      store_e4m3(row + column(v), values);
+    }
+  }
 };
 
 /// A row of any dim, read anew for every use; a slot is a column.
@@ -136,6 +163,11 @@ struct LoopedRow : RowOfThreads<kThreads> {
   template <typename F>
   __device__ void store(void* out, DType dtype, std::int64_t first, F f) const {
     visit([&](int slot) { store_element(out, dtype, first + slot, f(slot)); });
+  }
+
+  template <typename F>
+  __device__ void store_scaled(void* out, std::int64_t first, F f) const {
+    store(out, DType::kE4m3, first, f);
   }
 };
 
