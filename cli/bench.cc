@@ -95,6 +95,7 @@ void print_facts(const BenchReport& report) {
 void print_report(const BenchReport& report) {
   const PolicyInfo& info = report.policy;
   print_warnings(info.warnings);
+  print_notes(info.notes);
   print(fmt::format("{}, {} views of {}x{}, {} prompt tokens, {} actions, {} steps, {} on {}\n\n",
                     name_of(info.model), report.views, report.frame_height, report.frame_width,
                     report.prompt_tokens, info.chunk, info.steps, name_of(info.precision),
@@ -159,6 +160,7 @@ void print_report_json(const BenchReport& report) {
   if (report.gpu) parts["host"] = {{"p50_ms", host_ms(report)}};
   Json json = environment_json(info, report.gpu ? &report.gpu->gpu : nullptr);
   json["case"] = case_json(info, report.views, report.prompt_tokens);
+  if (report.outliers) json["case"]["outliers"] = true;
   json["case"]["frame"] = {report.frame_height, report.frame_width};
   if (report.gpu) json["graph_ms"] = to_json(report.gpu->replay);
   json["wall_ms"] = to_json(report.wall);

@@ -40,6 +40,8 @@ void add_bench_case(CLI::App& command, BenchCase& of) {
   add_choice(command, "--synthetic", {"pi0", "pi05"},
              "In place of CKPT: random weights of the published size",
              [&](std::size_t i) { of.synthetic = i == 0 ? Model::kPi0 : Model::kPi05; });
+  command.add_flag("--outliers", of.outliers,
+                   "With --synthetic: a few channels are 32 times as large as others");
   command.add_option("--views", of.views, "Cameras that are given; else all, or 2 if synthetic")
       ->type_name("N");
   command.add_option("--prompt-tokens", of.prompt_tokens, "Of the prompt, 0 for none; else 20")

@@ -17,6 +17,7 @@ void add_inspect(CLI::App& app, int& status);
 void add_profile(CLI::App& app, int& status);
 void add_serve(CLI::App& app, int& status);
 void add_synth(CLI::App& app, int& status);
+void add_tiles(CLI::App& app, int& status);
 void add_verify(CLI::App& app, int& status);
 
 }  // namespace saccade::cli

@@ -94,6 +94,7 @@ void run_infer(const CLI::App& command, InferOptions& options) {
   }
   if (options.json) return print_chunk_json(info, chunk, names, observation.seed);
   print_warnings(info.warnings);
+  print_notes(info.notes);
   print_warnings(chunk.warnings);
   print_chunk(info, chunk, names);
 }

@@ -59,6 +59,7 @@ int run(int argc, char** argv) {
   add_profile(app, status);
   add_serve(app, status);
   add_synth(app, status);
+  add_tiles(app, status);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {

@@ -40,10 +40,13 @@ void add_load_options(CLI::App& command, LoadOptions& options) {
                constexpr std::optional<Device> kDevices[] = {{}, Device::kCpu, Device::kCuda};
                options.device = kDevices[i];
              });
-  add_choice(
-      command, "--precision", {"f32", "bf16"},
-      "Of activations and matrices; if not given, bf16 on a GPU and f32 on the CPU",
-      [&](std::size_t i) { options.precision = i == 0 ? Precision::kF32 : Precision::kBf16; });
+  command
+      .add_option_function<std::string>(
+          "--precision", [&](const std::string& text) { set_precision(text, options); },
+          "f32, bf16, fp8, a mix such as prefix=bf16,expert=fp8, or auto: the fastest whose "
+          "measured action error stays below a bound (auto:0.02 sets it); if not given, bf16 on a "
+          "GPU and f32 on the CPU")
+      ->type_name("TEXT");
   count("--steps", options.steps, "Denoising steps; else the checkpoint's, else 10");
   count("--chunk", options.chunk, "Actions in a chunk; else the checkpoint's, else 50");
   count("--max-prompt-tokens", options.max_prompt_tokens,

@@ -45,6 +45,10 @@ void print_warnings(const std::vector<std::string>& warnings) {
   }
 }
 
+void print_notes(const std::vector<std::string>& notes) {
+  for (const std::string& note : notes) fmt::print(stderr, "saccade: {}\n", note);
+}
+
 void check_writable(const std::filesystem::path& file, std::string_view option) {
   std::error_code ignored;
   const bool existed = std::filesystem::exists(file, ignored);

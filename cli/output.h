@@ -23,8 +23,9 @@ void print(std::string_view text);
 void print_json(const Json&);
 void flush_output();
 
-/// One line on the standard error for each warning.
+/// One line on the standard error for each.
 void print_warnings(const std::vector<std::string>&);
+void print_notes(const std::vector<std::string>&);
 
 /// Throws unless the file can be written. Leaves no new file and no file changed.
 void check_writable(const std::filesystem::path&, std::string_view option);

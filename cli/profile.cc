@@ -54,6 +54,7 @@ double sum_us(const std::vector<ProfileRow>& rows) {
 
 void print_report(const ProfileReport& report) {
   const PolicyInfo& info = report.policy;
+  print_notes(info.notes);
   print(fmt::format("{}, {} views, {} prompt tokens, {} actions, {} steps, {} on {}\n\n",
                     name_of(info.model), report.views, report.prompt_tokens, info.chunk, info.steps,
                     name_of(info.precision), describe(report.gpu)));
@@ -90,6 +91,7 @@ void print_report_json(const ProfileReport& report) {
   json["sum_us"] = sum_us(report.rows);
   json["stages"] = stages;
   json["rows"] = rows;
+  json["notes"] = info.notes;
   print_json(json);
 }
 
@@ -120,7 +122,7 @@ std::string chrome_trace(const ProfileReport& report) {
                        {{"shape", op.record.shape},
                         {"flops", op.record.flops},
                         {"weight_bytes", op.record.bytes},
-                        {"floor_us", 1e3 * floor_ms(op.record.flops, op.record.bytes)}}}});
+                        {"floor_us", 1e3 * floor_ms(op.record)}}}});
     now += duration;
   }
   const Json trace = {{"displayTimeUnit", "ns"}, {"traceEvents", std::move(events)}};

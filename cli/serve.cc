@@ -84,6 +84,7 @@ void run_serve(Arguments& arguments) {
   Policy policy = Policy::load(arguments.checkpoint, arguments.load);
   const PolicyInfo& info = policy.info();
   print_warnings(info.warnings);
+  print_notes(info.notes);
   const server::Environment environment =
       server::make_environment(arguments.environment, arguments.load.openpi_config, info);
   warm_up(policy, environment);

@@ -19,9 +19,12 @@ constexpr auto kExample = R"(Examples:
       1 MB, for a first look and for tests
   saccade synth /data/pi05 --size full --layout openpi
       7 GB with the shapes of pi05_base, to measure with
+  saccade synth /data/pi05_outliers --size full --outliers
+      the same with a few channels that are far larger, as trained weights have, to judge --precision
 
-The weights are random and depend on the seed only; activations stay of order one. Both layouts of
-one seed hold the same weights.)";
+The weights are random and depend on the seed only; activations stay of order one, except that with
+--outliers one channel of 512 is 32 times as large as the others. Both layouts of one seed hold the
+same weights.)";
 
 struct Arguments {
   std::string directory;
@@ -62,6 +65,8 @@ void add_synth(CLI::App& app, int& status) {
   const CLI::Option* cameras =
       command->add_option("--cameras", options.cameras, "Of a lerobot policy; 2 if not given")
           ->type_name("N");
+  command->add_flag("--outliers", options.outliers,
+                    "A few channels of every tower are 32 times as large as others");
   command->footer(kExample);
   command->callback([arguments, cameras, &status] {
     SACCADE_CHECK(cameras->count() == 0 || arguments->synth.layout == SynthLayout::kLerobot,

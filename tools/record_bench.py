@@ -21,8 +21,9 @@ def file_name(report):
     kind = "profile_" if "rows" in report else ""
     steps = "" if case["steps"] == 10 else f"_{case['steps']}steps"
     weights = "" if case["synthetic"] else "_checkpoint"
+    precision = case["precision"].replace("=", "-").replace(",", "_")  # "vision=bf16,expert=fp8"
     return (f"{kind}{case['model']}_{case['views']}views_{case['prompt_tokens']}tokens"
-            f"_chunk{case['chunk']}_{case['precision']}{steps}{weights}.json")
+            f"_chunk{case['chunk']}_{precision}{steps}{weights}.json")
 
 
 def problem(report):

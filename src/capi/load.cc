@@ -42,8 +42,7 @@ void set_option(LoadOptions& options, std::string_view key, std::string_view val
     constexpr std::optional<Device> kDevices[] = {{}, Device::kCpu, Device::kCuda};
     options.device = kDevices[choice(key, value, {"auto", "cpu", "cuda"})];
   } else if (key == "precision") {
-    constexpr std::optional<Precision> kPrecisions[] = {{}, Precision::kF32, Precision::kBf16};
-    options.precision = kPrecisions[choice(key, value, {"auto", "f32", "bf16"})];
+    set_precision(value, options);
   } else if (key == "steps") {
     options.steps = number(key, value);
   } else if (key == "chunk") {

@@ -20,16 +20,20 @@ std::string describe(const saccade::PolicyInfo& info) {
 }  // namespace
 
 saccade_policy::saccade_policy(saccade::Policy loaded)
-    : policy(std::move(loaded)), json(describe(policy.info())), info{} {
+    : policy(std::move(loaded)),
+      json(describe(policy.info())),
+      info{},
+      precision_(name_of(policy.info().precision)) {
   const saccade::PolicyInfo& from = policy.info();
   cameras_ = pointers_to(from.cameras);
   action_names_ = pointers_to(from.action_names);
   warnings_ = pointers_to(from.warnings);
+  notes_ = pointers_to(from.notes);
 
   info.model = name_of(from.model);
   info.mode = name_of(from.mode);
   info.device = name_of(from.device);
-  info.precision = name_of(from.precision);
+  info.precision = precision_.c_str();
   info.layout = from.layout.c_str();
   info.steps = from.steps;
   info.chunk = from.chunk;
@@ -49,4 +53,6 @@ saccade_policy::saccade_policy(saccade::Policy loaded)
   info.parameters = from.parameters;
   info.weight_bytes = from.weight_bytes;
   info.buffer_bytes = from.buffer_bytes;
+  info.notes = notes_.data();
+  info.note_count = notes_.size();
 }

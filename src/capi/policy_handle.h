@@ -23,7 +23,9 @@ struct saccade_policy {
   std::vector<std::vector<std::uint8_t>> packed;  // frames whose rows have gaps
 
  private:
+  std::string precision_;
   std::vector<const char*> cameras_;
   std::vector<const char*> action_names_;
   std::vector<const char*> warnings_;
+  std::vector<const char*> notes_;
 };

@@ -193,6 +193,7 @@ BenchReport bench(const BenchOptions& options) {
   report.policy = policy.policy().info;
   report.views = policy.views();
   report.prompt_tokens = policy.tokens();
+  report.outliers = options.of.outliers;
   report.frame_height = options.of.frame_height;
   report.frame_width = options.of.frame_width;
   report.parts = parts_without_times(policy.floor());

@@ -55,6 +55,7 @@ struct BenchReport {
   PolicyInfo policy;
   int views = 0;
   int prompt_tokens = 0;
+  bool outliers = false;  // in random weights
   int frame_height = 0;
   int frame_width = 0;
   Spread wall;  // host frames to host actions

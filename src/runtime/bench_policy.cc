@@ -21,6 +21,9 @@ void check(const BenchCase& of) {
   SACCADE_CHECK(of.synthetic.has_value() == of.checkpoint.empty(), kWhere,
                 "either a checkpoint or a synthetic policy is measured, got ",
                 of.synthetic ? "both" : "neither");
+  SACCADE_CHECK(of.synthetic || !of.outliers, kWhere,
+                "only a synthetic policy is given outliers; saccade synth --outliers writes a "
+                "checkpoint that has them");
   SACCADE_CHECK(!of.views || (*of.views >= 1 && *of.views <= kMaxViews), kWhere,
                 "views must be from 1 to ", kMaxViews, ", got ", of.views.value_or(0));
   SACCADE_CHECK(of.frame_height >= 1 && of.frame_height <= kMaxFrameSide && of.frame_width >= 1 &&
@@ -34,6 +37,7 @@ PolicyPlan plan(const BenchCase& of) {
   PolicyPlan plan = of.synthetic
                         ? plan_synthetic_policy(*of.synthetic, of.views.value_or(kViews), of.load)
                         : plan_policy(of.checkpoint, of.load);
+  plan.options.random_outliers = of.outliers;
   const int cameras = int(plan.config.cameras.size());
   SACCADE_CHECK(of.views.value_or(cameras) <= cameras, kWhere, "the policy sees ", cameras,
                 " views, ", of.views.value_or(cameras), " are asked for");
@@ -106,10 +110,12 @@ double BenchPolicy::infer() {
 
 Floor BenchPolicy::floor() const {
   const PolicyInfo& info = policy_.info;
-  if (info.device == Device::kCpu || info.precision != Precision::kBf16) return {};
-  return floor_of(
-      policy_.engine.dims,
-      {.views = views(), .tokens = tokens(), .actions = info.chunk, .steps = info.steps});
+  if (info.device == Device::kCpu || info.precision == Precisions(Precision::kF32)) return {};
+  return floor_of(policy_.engine.dims, {.views = views(),
+                                        .tokens = tokens(),
+                                        .actions = info.chunk,
+                                        .steps = info.steps,
+                                        .precision = info.precision});
 }
 
 }  // namespace saccade

@@ -27,6 +27,7 @@ GpuInfo gpu_info(const Stream&);
 struct BenchCase {
   std::filesystem::path checkpoint;
   std::optional<Model> synthetic;  // in place of a checkpoint: random weights at full size
+  bool outliers = false;           // in its weights (runtime/outliers.h)
   LoadOptions load;
   std::optional<int> views;          // else all that the policy sees; of a synthetic one 2
   std::optional<int> prompt_tokens;  // else 20, or as many as the policy takes
@@ -56,7 +57,7 @@ class BenchPolicy {
   const std::vector<float>& actions() const { return actions_; }  // of the last inference
   const std::vector<StageTime>& times() const { return times_; }
 
-  /// Zero where none is known: for other than 16-bit weights, and on the CPU.
+  /// Zero where none is known: in f32, and on the CPU.
   Floor floor() const;
 
  private:

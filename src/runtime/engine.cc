@@ -1,10 +1,14 @@
 #include "runtime/engine.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/check.h"
 #include "cuda/device.h"
 #include "runtime/features.h"
+#include "runtime/outliers.h"
+#include "runtime/weight_sink.h"
+#include "saccade/ops/quantize.h"
 #include "saccade/ops/sample.h"
 
 namespace saccade {
@@ -25,27 +29,31 @@ int max_prompt_tokens(const io::PolicyConfig& config, Model model) {
 
 namespace {
 
-DType matrix_type(Precision precision) {
-  return precision == Precision::kF32 ? DType::kF32 : DType::kBf16;
+constexpr int kFp8Arch = 90;
+
+DType activation_type(const Precisions& precision) {
+  return precision.prefix == Precision::kF32 ? DType::kF32 : DType::kBf16;
 }
 
 /// On a GPU, SigLIP in f32 would take longer than everything else; f16 rounds eight times finer
 /// than bf16.
 DType precise_type(const EngineOptions& options) {
   const bool half =
-      options.precision == Precision::kBf16 && options.stream->device == Device::kCuda;
+      options.precision.vision == Precision::kBf16 && options.stream->device == Device::kCuda;
   return half ? DType::kF16 : DType::kF32;
 }
 
 void add_model(Blueprint& blueprint, const io::PolicyConfig& config, const EngineOptions& options) {
-  constexpr int kRowsOnCuda = 64;  // fewer shapes to record, and the tiles would be padded anyway
   models::PiPlan plan;
   plan.max_views = options.max_views;
   plan.max_tokens = max_prompt_tokens(config, blueprint.model);
   plan.actions = config.chunk;
-  plan.activations = matrix_type(options.precision);
+  const Precisions& precision = options.precision;
+  if (precision.prefix == Precision::kFp8) plan.prefix = models::Gemma::Operands::kScaled;
+  if (precision.expert == Precision::kFp8) plan.expert = models::Gemma::Operands::kScaledWeights;
+  plan.activations = activation_type(precision);
   plan.precise = precise_type(options);
-  plan.row_step = options.stream->device == Device::kCuda ? kRowsOnCuda : 1;
+  plan.row_step = options.stream->device == Device::kCuda ? kPrefixRowStep : 1;
   plan.prefix_output = options.prefix_output;
   plan.periods = {config.min_period, config.max_period};
   plan.times = options.times.empty() ? flow_times(config.mode, config.steps) : options.times;
@@ -59,27 +67,43 @@ void place(const Blueprint& blueprint, const EngineOptions& options, Arena& poli
                 load_only);
 }
 
-/// Normal values of the deviation that keeps activations of order one; norms' weights near one.
-std::uint64_t fill_with_random_weights(const models::WeightList& list, const Stream& stream) {
-  std::uint64_t parameters = 0;
-  for (std::size_t i = 0; i < list.slots.size(); ++i) {
-    const Tensor& target = *list.slots[i].target;
-    const Shape& shape = target.shape;
-    const auto fan_in = shape.rank() == 1 ? 64 : shape.size() / shape[0];
-    ops::normal_noise(stream, i, list.slots[i].added, 1 / std::sqrt(float(fan_in)), target);
-    parameters += std::uint64_t(shape.size());
-  }
-  return parameters;
-}
-
 Arena allocate_on(const Stream& stream, std::size_t bytes) {
   if (stream.device == Device::kCpu) return Arena(bytes);
   return Arena(cuda::allocate(bytes), bytes, Device::kCuda);
 }
 
+/// Bytes in bf16 of the largest weight that is quantised.
+std::size_t largest_unquantized(const models::WeightList& list) {
+  std::size_t largest = 0;
+  for (const models::WeightSlot& slot : list.slots) {
+    if (slot.scales) largest = std::max(largest, std::size_t(slot.shape().size()) * sizeof(bf16));
+  }
+  return largest;
+}
+
+/// Normal values of the deviation that keeps activations of order one; norms' weights near one.
+std::uint64_t fill_with_random_weights(const models::WeightList& list, const Stream& stream) {
+  const Arena scratch = allocate_on(stream, largest_unquantized(list));
+  std::uint64_t parameters = 0;
+  for (std::size_t i = 0; i < list.slots.size(); ++i) {
+    const models::WeightSlot& slot = list.slots[i];
+    const Tensor& target = *slot.target;
+    const Shape& shape = target.shape;
+    const auto fan_in = shape.rank() == 1 ? 64 : shape.size() / shape[0];
+    const Tensor values =
+        slot.scales ? Tensor{scratch.data(), shape, DType::kBf16, stream.device} : target;
+    ops::normal_noise(stream, i, slot.added, 1 / std::sqrt(float(fan_in)), values);
+    if (slot.scales) ops::quantize(stream, values, {target, *slot.scales});
+    parameters += std::uint64_t(shape.size());
+  }
+  if (stream.device == Device::kCuda) cuda::synchronize(stream);  // scratch is freed here
+  return parameters;
+}
+
 struct Sizes {
   std::size_t weights;
   std::size_t load_only;
+  std::size_t unquantized;  // freed before the buffers are taken
   std::size_t buffers;
   std::size_t inputs;
 };
@@ -91,15 +115,18 @@ Sizes measure(const Blueprint& blueprint, const EngineOptions& options) {
   Arena inputs = Arena::measuring();
   place(blueprint, options, weights, load_only);
   blueprint.pi->allocate(buffers, blueprint.pi->allocate_inputs(inputs));
-  return {weights.used_bytes(), load_only.used_bytes(), buffers.used_bytes(), inputs.used_bytes()};
+  std::size_t unquantized = largest_unquantized(blueprint.weights);
+  if (blueprint.source && unquantized > 0) unquantized = WeightSink::kBlockBytes;
+  return {weights.used_bytes(), load_only.used_bytes(), unquantized, buffers.used_bytes(),
+          inputs.used_bytes()};
 }
 
 /// Nothing is allocated that would not all fit.
 void require_memory(const Stream& stream, const Sizes& sizes) {
   if (stream.device == Device::kCpu) return;
   constexpr std::size_t kGraphs = std::size_t{128} << 20;  // the driver's own, for what is recorded
-  const std::size_t needed =
-      sizes.weights + sizes.load_only + sizes.buffers + sizes.inputs + kGraphs;
+  const std::size_t needed = sizes.weights + sizes.load_only +
+                             std::max(sizes.unquantized, sizes.buffers + sizes.inputs + kGraphs);
   const cuda::DeviceInfo info = cuda::device_info();
   if (needed <= info.free_bytes) return;
   throw DeviceError("the policy needs " + std::to_string(needed >> 20) + " MiB of GPU memory, " +
@@ -118,13 +145,26 @@ std::shared_ptr<const Stream> open_stream(std::optional<Device> wanted) {
   return cuda::open_stream();
 }
 
-Precision precision_on(const Stream& stream, std::optional<Precision> wanted) {
-  return wanted.value_or(stream.device == Device::kCuda ? Precision::kBf16 : Precision::kF32);
+bool has_fp8(const Stream& stream) {
+  return stream.device == Device::kCpu || cuda::device_info().arch >= kFp8Arch;
+}
+
+Precisions precision_on(const Stream& stream, const LoadOptions& options) {
+  SACCADE_CHECK(!options.auto_precision, "precision",
+                "auto is decided where a policy runs on observations; name a precision here");
+  const bool on_cpu = stream.device == Device::kCpu;
+  const Precisions precision =
+      options.precision.value_or(on_cpu ? Precision::kF32 : Precision::kBf16);
+  const bool is_fp8 = precision.prefix == Precision::kFp8 || precision.expert == Precision::kFp8;
+  if (!is_fp8 || has_fp8(stream)) return precision;
+  const cuda::DeviceInfo device = cuda::device_info();
+  fail("precision", "fp8 needs a GPU of compute capability 9.0 or later, ", device.name, " has ",
+       device.arch / 10, ".", device.arch % 10);
 }
 
 WeightTypes weight_types(const EngineOptions& options) {
   WeightTypes types;
-  if (options.precision == Precision::kBf16) types.matrix = DType::kBf16;
+  if (activation_type(options.precision) == DType::kBf16) types.matrix = DType::kBf16;
   if (precise_type(options) == DType::kF16) types.precise = DType::kF16;
   return types;
 }
@@ -188,6 +228,7 @@ Engine make_engine(Blueprint blueprint, const io::PolicyConfig& config,
   engine.parameters = blueprint.source ? read_weights(*blueprint.source, blueprint.weights, stream,
                                                       blueprint.source_name, options.progress)
                                        : fill_with_random_weights(blueprint.weights, stream);
+  if (options.random_outliers) add_outliers(blueprint.model, blueprint.weights, stream);
 
   engine.pi = std::move(blueprint.pi);
   engine.buffers = allocate_on(stream, sizes.buffers);
@@ -205,7 +246,7 @@ Engine make_engine(Blueprint blueprint, const io::PolicyConfig& config,
 }
 
 PolicyInfo describe(const io::CheckpointFiles& files, const io::PolicyConfig& config,
-                    const Engine& engine, Precision precision) {
+                    const Engine& engine, const Precisions& precision) {
   PolicyInfo info;
   info.model = engine.model;
   info.mode = config.mode;

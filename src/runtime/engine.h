@@ -14,13 +14,18 @@
 
 namespace saccade {
 
+/// On a GPU, prefix rows come in multiples of so many: fewer shapes to record, and tiles would be
+/// padded anyway.
+inline constexpr int kPrefixRowStep = 64;
+
 /// What the engine is built for, beside what the checkpoint says.
 struct EngineOptions {
   std::shared_ptr<const Stream> stream = std::make_shared<const Stream>();
-  Precision precision = Precision::kF32;
+  Precisions precision;
   int max_views = 3;
   bool prefix_output = false;
-  std::vector<float> times;  // empty: flow_times(mode, steps)
+  bool random_outliers = false;  // in random weights (runtime/outliers.h)
+  std::vector<float> times;      // empty: flow_times(mode, steps)
   Progress progress;
 };
 
@@ -30,8 +35,13 @@ Device chosen_device(std::optional<Device> wanted);
 /// A stream of that device.
 std::shared_ptr<const Stream> open_stream(std::optional<Device> wanted);
 
-/// The precision that the options ask for, else what the device is best at.
-Precision precision_on(const Stream&, std::optional<Precision> wanted);
+/// Whether precisions with fp8 run: on the CPU, and on a GPU from compute capability 9.0 on, with
+/// whichever kernels.
+bool has_fp8(const Stream&);
+
+/// The precision that the options ask for, else what the device is best at. Fails when the device
+/// does not have it, and when it is to be found by trying (runtime/auto_precision.h).
+Precisions precision_on(const Stream&, const LoadOptions&);
 
 /// A model before any weight is read.
 struct Blueprint {
@@ -71,7 +81,8 @@ std::vector<float> flow_times(Mode, int steps);
 /// Prompt tokens that the model takes at most: the configuration's, else the reference's.
 int max_prompt_tokens(const io::PolicyConfig&, Model);
 
-PolicyInfo describe(const io::CheckpointFiles&, const io::PolicyConfig&, const Engine&, Precision);
+PolicyInfo describe(const io::CheckpointFiles&, const io::PolicyConfig&, const Engine&,
+                    const Precisions&);
 
 /// Reads the headers of the weights and decides the model and its dims. Fails when they are
 /// another model's than the configuration says.

@@ -8,10 +8,11 @@ namespace {
 /// Adds ops to the work of a stage.
 struct Sum {
   Work& work;
-  int weight_bytes;
+  double weight_bytes = 2;  // of one element of a tower's weights
+  double flops_per_second = kFlopsPerSecond;
 
   void gemm(double rows, double columns, double depth) const {
-    work.add(2 * rows * columns * depth, columns * depth * weight_bytes);
+    work.add(2 * rows * columns * depth, columns * depth * weight_bytes, flops_per_second);
   }
   void attention(double rows, double keys, double width) const {
     work.add(4 * rows * keys * width, 0);
@@ -48,39 +49,51 @@ void add_gemma(const models::GemmaDims& dims, int rows, int keys, bool only_keys
   }
 }
 
-void add_steps(const models::PiDims& dims, const Workload& load, int prefix_rows, const Sum& sum) {
+/// The expert, and the projections around it.
+void add_steps(const models::PiDims& dims, const Workload& load, int prefix_rows,
+               const Sum& expert) {
+  const Sum around{expert.work};
   const bool is_pi0 = dims.model == Model::kPi0;
   const int leading = is_pi0 ? 1 : 0;
   const int width = dims.expert.width;
   const int keys = prefix_rows + leading + load.actions;
   for (int step = 0; step < load.steps; ++step) {
     const int first = step == 0 ? leading : 0;  // rows that are the same at every step
-    if (first > 0) sum.gemm(first, width, dims.max_state_dim);
-    sum.gemm(load.actions, width, dims.max_action_dim);
-    if (is_pi0) sum.gemm(load.actions, width, width);
-    add_gemma(dims.expert, first + load.actions, keys, false, sum);
-    sum.gemm(load.actions, dims.max_action_dim, width);
+    if (first > 0) around.gemm(first, width, dims.max_state_dim);
+    around.gemm(load.actions, width, dims.max_action_dim);
+    if (is_pi0) around.gemm(load.actions, width, width);
+    add_gemma(dims.expert, first + load.actions, keys, false, expert);
+    around.gemm(load.actions, dims.max_action_dim, width);
   }
 }
 
 }  // namespace
 
-double floor_ms(double flops, double bytes) {
-  return 1e3 * std::max(flops / kFlopsPerSecond, bytes / kBytesPerSecond);
+double floor_ms(double flops, double bytes, double flops_per_second) {
+  return 1e3 * std::max(flops / flops_per_second, bytes / kBytesPerSecond);
 }
 
-void Work::add(double op_flops, double op_bytes) {
+double floor_ms(const OpRecord& op) {
+  return floor_ms(op.flops, op.bytes, op.is_e4m3 ? kE4m3FlopsPerSecond : kFlopsPerSecond);
+}
+
+void Work::add(double op_flops, double op_bytes, double flops_per_second) {
   flops += op_flops;
   bytes += op_bytes;
-  ms += floor_ms(op_flops, op_bytes);
+  ms += floor_ms(op_flops, op_bytes, flops_per_second);
 }
 
 Floor floor_of(const models::PiDims& dims, const Workload& load) {
   Floor floor;
   const int prefix_rows = load.views * dims.vision.tokens() + load.tokens;
-  add_vision(dims, load, {floor.vision, load.weight_bytes});
-  add_gemma(dims.prefix, prefix_rows, prefix_rows, true, {floor.prefix, load.weight_bytes});
-  add_steps(dims, load, prefix_rows, {floor.steps, load.weight_bytes});
+  add_vision(dims, load, {floor.vision});
+  // The expert's activations stay in bf16, and so do its products.
+  const bool prefix_is_fp8 = load.precision.prefix == Precision::kFp8;
+  const bool expert_is_fp8 = load.precision.expert == Precision::kFp8;
+  add_gemma(dims.prefix, prefix_rows, prefix_rows, true,
+            {floor.prefix, prefix_is_fp8 ? 1.0 : 2.0,
+             prefix_is_fp8 ? kE4m3FlopsPerSecond : kFlopsPerSecond});
+  add_steps(dims, load, prefix_rows, {floor.steps, expert_is_fp8 ? 1.0 : 2.0});
   return floor;
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 
 #include "models/dims.h"
+#include "ops/trace.h"
+#include "saccade/policy.h"
 
 namespace saccade {
 
@@ -8,8 +10,15 @@ namespace saccade {
 inline constexpr double kBytesPerSecond = 4.55e12;
 inline constexpr double kFlopsPerSecond = 790e12;
 
+/// Products of e4m3 take half of a 16-bit product's tensor cycles (NVIDIA's H200 data sheet: 1979
+/// against 989 TFLOP/s); taken to be as far from that peak.
+inline constexpr double kE4m3FlopsPerSecond = 2 * kFlopsPerSecond;
+
 /// The least time for so much work: the longer of its two times.
-double floor_ms(double flops, double bytes);
+double floor_ms(double flops, double bytes, double flops_per_second = kFlopsPerSecond);
+
+/// The same of an op as it was recorded.
+double floor_ms(const OpRecord&);
 
 /// Work of several ops, and the sum of their least times.
 struct Work {
@@ -17,7 +26,7 @@ struct Work {
   double bytes = 0;  // of HBM: weights, which no cache holds from one pass to the next
   double ms = 0;
 
-  void add(double op_flops, double op_bytes);
+  void add(double op_flops, double op_bytes, double flops_per_second = kFlopsPerSecond);
 };
 
 /// What an inference consists of.
@@ -26,7 +35,7 @@ struct Workload {
   int tokens = 0;  // of the prompt
   int actions = 0;
   int steps = 0;
-  int weight_bytes = 2;  // of one element
+  Precisions precision = Precision::kBf16;
 };
 
 struct Floor {

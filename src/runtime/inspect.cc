@@ -90,7 +90,7 @@ std::vector<std::pair<std::string, std::uint32_t>> weight_digest(
   const io::CheckpointFiles files = io::find_checkpoint(checkpoint);
   const io::PolicyConfig config = io::read_policy_config(files, options);
   EngineOptions engine_options;
-  engine_options.precision = precision_on(*engine_options.stream, options.precision);
+  engine_options.precision = precision_on(*engine_options.stream, options);
   engine_options.max_views = 1;
   const Blueprint blueprint = make_blueprint(files, config, engine_options);
   const std::string name = files.weights.string();
@@ -106,10 +106,13 @@ std::vector<std::pair<std::string, std::uint32_t>> weight_digest(
   place(weights);
   read_weights(*blueprint.source, blueprint.weights, Stream{}, name, options.progress);
   std::vector<std::pair<std::string, std::uint32_t>> digest;
-  for (const models::WeightSlot& slot : blueprint.weights.slots) {
-    const Tensor& buffer = *slot.target;
+  const auto add = [&](const std::string& buffer_name, const Tensor& buffer) {
     const std::span bytes(buffer.as<const std::byte>(), buffer.bytes());
-    digest.emplace_back(slot.pieces[0].name, io::orbax::crc32c(bytes));
+    digest.emplace_back(buffer_name, io::orbax::crc32c(bytes));
+  };
+  for (const models::WeightSlot& slot : blueprint.weights.slots) {
+    add(slot.pieces[0].name, *slot.target);
+    if (slot.scales) add(slot.pieces[0].name + " scales", *slot.scales);
   }
   return digest;
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "runtime/auto_precision.h"
 #include "runtime/cameras.h"
 #include "saccade/ops/sample.h"
 
@@ -19,7 +20,7 @@ ops::ResizeFilter resize_filter(Mode mode) {
 EngineOptions engine_options(const io::PolicyConfig& config, const LoadOptions& options) {
   EngineOptions engine;
   engine.stream = open_stream(options.device);
-  engine.precision = precision_on(*engine.stream, options.precision);
+  if (!options.auto_precision) engine.precision = precision_on(*engine.stream, options);
   engine.max_views = int(config.cameras.size());
   engine.progress = options.progress;
   return engine;
@@ -39,6 +40,7 @@ PolicyPlan plan_policy(const std::filesystem::path& checkpoint, const LoadOption
   plan.files = io::find_checkpoint(checkpoint);
   plan.config = io::read_policy_config(plan.files, options);
   plan.options = engine_options(plan.config, options);
+  plan.auto_precision = options.auto_precision;
   plan.blueprint = make_blueprint(plan.files, plan.config, plan.options);
   io::set_openpi_normalization(plan.config, plan.blueprint.model);
   check_statistics(plan.config, plan.blueprint.dims.max_action_dim);
@@ -63,6 +65,7 @@ PolicyPlan plan_synthetic_policy(Model model, int views, const LoadOptions& opti
   }
   config.camera_names = config.cameras;
   plan.options = engine_options(config, options);
+  plan.auto_precision = options.auto_precision;
   plan.blueprint = make_synthetic_blueprint(model, config, plan.options);
   const int dims = plan.blueprint.dims.max_action_dim;
   config.state = synthetic_normalization(dims);
@@ -70,11 +73,29 @@ PolicyPlan plan_synthetic_policy(Model model, int views, const LoadOptions& opti
   return plan;
 }
 
+PolicyPlan with_precision(const PolicyPlan& plan, const Precisions& precision) {
+  PolicyPlan other;
+  other.files = plan.files;
+  other.config = plan.config;
+  other.options = plan.options;
+  other.options.precision = precision;
+  other.blueprint = plan.blueprint.source ? make_blueprint(other.files, other.config, other.options)
+                                          : make_synthetic_blueprint(plan.blueprint.model,
+                                                                     other.config, other.options);
+  other.notes = plan.notes;
+  return other;
+}
+
 LoadedPolicy::LoadedPolicy(PolicyPlan plan)
-    : config(std::move(plan.config)),
-      engine(make_engine(std::move(plan.blueprint), config, plan.options)),
+    : LoadedPolicy(Decided{decide_precision(std::move(plan))}) {}
+
+LoadedPolicy::LoadedPolicy(Decided decided)
+    : config(std::move(decided.plan.config)),
+      engine(make_engine(std::move(decided.plan.blueprint), config, decided.plan.options)),
       runner(engine, resize_filter(config.mode)),
-      info(describe(plan.files, config, engine, plan.options.precision)) {}
+      info(describe(decided.plan.files, config, engine, decided.plan.options.precision)) {
+  info.notes = std::move(decided.plan.notes);
+}
 
 void LoadedPolicy::write_inputs(const Observation& observation, const PreparedState& robot,
                                 std::span<const int> tokens) {

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "io/policy_config.h"
@@ -18,6 +20,8 @@ struct PolicyPlan {
   io::PolicyConfig config;
   EngineOptions options;
   Blueprint blueprint;
+  std::optional<double> auto_precision;  // LoadOptions::auto_precision: still to be decided
+  std::vector<std::string> notes;        // of PolicyInfo
 };
 
 /// Opens a checkpoint. All that can be refused about it is refused here.
@@ -27,8 +31,12 @@ PolicyPlan plan_policy(const std::filesystem::path& checkpoint, const LoadOption
 /// must be left alone.
 PolicyPlan plan_synthetic_policy(Model, int views, const LoadOptions&);
 
+/// The same plan in another precision, which is then decided.
+PolicyPlan with_precision(const PolicyPlan&, const Precisions&);
+
 /// A policy behind its tokenizer: frames, tokens and state to actions.
 struct LoadedPolicy {
+  /// Decides the precision first, where the plan leaves it open.
   explicit LoadedPolicy(PolicyPlan);
 
   /// Writes all that an inference reads. Takes frames and noise, or its seed, from the observation.
@@ -46,6 +54,11 @@ struct LoadedPolicy {
   PolicyInfo info;
 
  private:
+  struct Decided {
+    PolicyPlan plan;
+  };
+  explicit LoadedPolicy(Decided);
+
   void write_tokens(std::span<const int>);
   void write_state(std::span<const double> normalized_state);
   void check_noise(const Observation&) const;

@@ -24,7 +24,8 @@ nlohmann::ordered_json to_json(const PolicyInfo& info) {
           {"parameters", info.parameters},
           {"weight_bytes", info.weight_bytes},
           {"buffer_bytes", info.buffer_bytes},
-          {"warnings", info.warnings}};
+          {"warnings", info.warnings},
+          {"notes", info.notes}};
 }
 
 }  // namespace saccade

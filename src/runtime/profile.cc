@@ -88,7 +88,7 @@ std::vector<ProfileRow> sum_up(const std::vector<ProfiledOp>& ops, bool by_op) {
     if (row == rows.end()) row = rows.insert(rows.end(), {op.stage, name, shape, 0, 0, 0});
     ++row->count;
     row->us += op.us;
-    row->floor_us += 1e3 * floor_ms(op.record.flops, op.record.bytes);
+    row->floor_us += 1e3 * floor_ms(op.record);
   }
   return rows;
 }

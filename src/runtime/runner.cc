@@ -79,7 +79,8 @@ void Runner::upload_frames() {
   copies_.clear();
 }
 
-void Runner::enqueue_part(const Stream& stream, Part part, int views, int prefix_rows) const {
+void Runner::enqueue_part(const Stream& stream, Part part, int views, int prefix_rows,
+                          const models::Probe& probe, int reported_rows) const {
   models::Pi& pi = *engine_.pi;
   const auto open_section = [&](const char* name) {
     if (stream.trace != nullptr) stream.trace->open_section(name);
@@ -91,16 +92,16 @@ void Runner::enqueue_part(const Stream& stream, Part part, int views, int prefix
       ops::detail::resize_views_cuda(static_cast<const ResizeWithPadParams*>(geometry_.get()),
                                      views, pixels.shape[2], stream.handle);
     }
-    pi.see(stream, views);
+    pi.see(stream, views, probe);
   }
   if (part == Part::kAll || part == Part::kPrefix) {
     open_section("prefix");
-    pi.read_prompt(stream, views, prefix_rows);
+    pi.read_prompt(stream, views, prefix_rows, probe, reported_rows);
   }
   if (part == Part::kAll || part == Part::kSteps) {
     for (int step = 0; step < pi.steps(); ++step) {
       open_section("steps");
-      pi.step(stream, step, prefix_rows);
+      pi.step(stream, step, prefix_rows, probe);
     }
   }
 }
@@ -129,6 +130,13 @@ void Runner::upload(int tokens) {
 void Runner::run(int tokens, std::vector<StageTime>& times) {
   if (engine_.stream.device == Device::kCpu) return run_on_cpu(tokens, times);
   run_on_cuda(tokens, times);
+}
+
+void Runner::run_probed(int tokens, const models::Probe& probe) {
+  upload(tokens);
+  const int seen = views_ * engine_.dims.vision.tokens() + tokens;
+  const int rows = engine_.pi->prefix_rows(views_, tokens);
+  enqueue_part(engine_.stream, Part::kAll, views_, rows, probe, seen);
 }
 
 void Runner::run_on_cpu(int tokens, std::vector<StageTime>& times) {

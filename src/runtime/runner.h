@@ -31,6 +31,9 @@ class Runner {
   /// the actions in engine.host_inputs.x. Reports the time of each part.
   void run(int tokens, std::vector<StageTime>& times);
 
+  /// Runs the same op by op, and shows each stage to the probe. The actions stay on the device.
+  void run_probed(int tokens, const models::Probe&);
+
   /// The recorded graph of so many views and tokens.
   const cuda::Graph& graph(int views, int tokens) const;
 
@@ -48,7 +51,8 @@ class Runner {
     std::size_t capacity = 0;
   };
 
-  void enqueue_part(const Stream&, Part, int views, int prefix_rows) const;
+  void enqueue_part(const Stream&, Part, int views, int prefix_rows, const models::Probe& = {},
+                    int reported_rows = 0) const;
   void run_on_cpu(int tokens, std::vector<StageTime>&);
   void run_on_cuda(int tokens, std::vector<StageTime>&);
   FrameSlot& slot_for(std::size_t view, std::size_t bytes);

@@ -8,10 +8,12 @@
 #include <span>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "core/check.h"
 #include "io/safetensors.h"
+#include "runtime/outliers.h"
 #include "runtime/synth_files.h"
 #include "runtime/synth_random.h"
 #include "runtime/synth_tensors.h"
@@ -25,6 +27,12 @@ constexpr auto kWhere = "synth";
 constexpr std::size_t kPieceElements = std::size_t{1} << 20;
 constexpr std::uint64_t kOtherFilesBytes = 1 << 20;  // headers, JSON files and statistics
 constexpr int kMaxCameras = 16;
+
+/// The values of a tensor.
+struct Values {
+  RandomTensor random;
+  OutlierScaling outliers;
+};
 
 /// A directory that is filled with new files, all of which vanish again unless keep() is called.
 class NewDirectory {
@@ -96,13 +104,14 @@ void write_statistics(const fs::path& file, const io::Statistics& statistics) {
 }
 
 template <typename T>
-void write_values(const RandomTensor& random, const io::WeightInfo& info,
-                  const io::ByteSink& sink) {
+void write_values(const Values& values, const io::WeightInfo& info, const io::ByteSink& sink) {
   const auto size = static_cast<std::uint64_t>(info.size());
+  const std::int64_t row_size = info.size() / info.extents[0];
   std::vector<T> piece(std::min<std::uint64_t>(size, kPieceElements));
   for (std::uint64_t first = 0; first < size; first += piece.size()) {
     const std::span<T> part(piece.data(), std::min<std::uint64_t>(piece.size(), size - first));
-    random.fill(first, part);
+    values.random.fill(first, part);
+    values.outliers.apply(row_size, std::int64_t(first), part);
     sink(std::as_bytes(part));
   }
 }
@@ -111,13 +120,18 @@ void write_weights(const fs::path& file, const SynthOptions& options,
                    const std::vector<SynthTensor>& tensors, std::uint64_t bytes) {
   // The values hang on canonical names, so that both layouts of one seed hold the same weights.
   const std::string prefix = options.layout == SynthLayout::kLerobot ? "model." : "";
-  std::map<std::string, RandomTensor> randoms;
+  std::map<std::string, Values> values;
   std::vector<io::WeightInfo> infos;
   for (const SynthTensor& tensor : tensors) {
     io::WeightInfo& info = infos.emplace_back(tensor.info);
     info.name = prefix + info.name;
-    randoms.emplace(info.name,
-                    RandomTensor(options.seed, tensor.info.name, tensor.mean, tensor.std));
+    const std::string& canonical = tensor.info.name;
+    Values of_tensor{RandomTensor(options.seed, canonical, tensor.mean, tensor.std), {}};
+    if (options.outliers) {
+      of_tensor.outliers =
+          outlier_scaling(options.model, canonical, tensor.info.extents, options.seed);
+    }
+    values.emplace(info.name, std::move(of_tensor));
   }
   std::uint64_t done = 0;
   const auto fill = [&](const io::WeightInfo& info, const io::ByteSink& sink) {
@@ -126,11 +140,11 @@ void write_weights(const fs::path& file, const SynthOptions& options,
       done += piece.size();
       if (options.progress) options.progress("writing weights", done, bytes);
     };
-    const RandomTensor& random = randoms.at(info.name);
+    const Values& of_tensor = values.at(info.name);
     if (info.dtype == io::FileDType::kF32) {
-      write_values<float>(random, info, report);
+      write_values<float>(of_tensor, info, report);
     } else {
-      write_values<bf16>(random, info, report);
+      write_values<bf16>(of_tensor, info, report);
     }
   };
   io::write_safetensors(file, {{"format", "pt"}}, infos, fill);

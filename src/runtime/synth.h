@@ -15,7 +15,8 @@ struct SynthOptions {
   SynthSize size = SynthSize::kTiny;
   SynthLayout layout = SynthLayout::kLerobot;
   std::uint64_t seed = 0;
-  int cameras = 2;  // of a lerobot policy; openpi's always has three
+  int cameras = 2;        // of a lerobot policy; openpi's always has three
+  bool outliers = false;  // some channels are far larger than others (runtime/outliers.h)
   Progress progress;
 };
 

@@ -1,41 +1,17 @@
 #include "runtime/verify.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
-#include "core/bf16.h"
 #include "core/check.h"
 #include "cuda/device.h"
 #include "runtime/engine.h"
 #include "runtime/reference.h"
+#include "runtime/stage_errors.h"
 #include "saccade/ops/copy.h"
 
 namespace saccade {
 namespace {
-
-/// Sums over all elements of the batch that one stage's error is made of.
-struct ErrorSums {
-  double difference = 0;  // sum of squares
-  double norm = 0;        // sum of squares of the reference
-  double max_abs = 0;
-
-  void add(double value, double reference) {
-    const double error = std::abs(value - reference);
-    difference += error * error;
-    norm += reference * reference;
-    // NaN compares false with everything: it must not look like a small error, nor be overwritten.
-    if (!(error <= max_abs) && !std::isnan(max_abs)) max_abs = error;
-  }
-  double relative() const {
-    return norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference);
-  }
-};
-
-float element(Tensor t, std::size_t i) {
-  if (t.dtype == DType::kF32) return t.as<float>()[i];
-  return to_float(t.as<bf16>()[i]);
-}
 
 /// The rows of a stage in the reference that we compute: padded and missing ones are dropped.
 /// Every stage is seen as [batch, rows, columns]; keys and values as [batch, heads, rows, columns].
@@ -110,7 +86,7 @@ class Verifier {
 
     const StageReader reader(reference_, element);
     const models::Probe probe = [&](const std::string& stage, Tensor tensor) {
-      compare(reader, reference_stage(stage, views), on_host(tensor));
+      compare(reader, reference_stage(stage, views), tensor);
     };
     const Stream& stream = engine_.stream;
     const int rows = pi.prefix_rows(int(views.size()), int(tokens.size()));
@@ -126,7 +102,7 @@ class Verifier {
     copy_element("in.noise", element, engine_.host_inputs.x);
     upload_inputs();
     for (int step = 0; step < pi.steps(); ++step) pi.step(stream, step, rows);
-    compare(reader, "actions", on_host(pi.inputs().x));
+    compare(reader, "actions", pi.inputs().x);
     for (int view = 0; view < reference_.views(); ++view) {
       if (std::find(views.begin(), views.end(), view) == views.end()) ++missing_[view];
     }
@@ -160,14 +136,6 @@ class Verifier {
                  engine_.inputs.used_bytes());
   }
 
-  /// A tensor that the host can read.
-  Tensor on_host(Tensor tensor) {
-    if (tensor.device == Device::kCpu) return tensor;
-    downloaded_.resize(tensor.bytes());
-    cuda::download(engine_.stream, tensor.data, downloaded_.data(), tensor.bytes());
-    return {downloaded_.data(), tensor.shape, tensor.dtype, Device::kCpu};
-  }
-
   void fill_inputs(int element, const std::vector<int>& views, const std::vector<int>& tokens) {
     const models::Pi::Inputs& inputs = engine_.host_inputs;
     const Tensor pixels = engine_.pi->pixels();
@@ -199,15 +167,17 @@ class Verifier {
     std::copy_n(tensor.values.begin() + std::ptrdiff_t(size) * element, size, out.as<float>());
   }
 
-  void compare(const StageReader& reader, const std::string& stage, Tensor ours) {
+  void compare(const StageReader& reader, const std::string& stage, Tensor result) {
     if (!reference_.has(stage)) return;
+    const Tensor ours = host_.read(engine_.stream, result);
     const ReferenceTensor reference = reference_.read(stage, rank_of(stage));
     SACCADE_CHECK(reader.fits(stage, reference, ours), "verify", reference_.path().string(), ": ",
                   stage, " does not fit our ", ours.shape.str());
     if (errors_.count(stage) == 0) order_.push_back(stage);
     ErrorSums& sums = errors_[stage];
+    const std::vector<float> values = widened(ours);
     reader.each(stage, reference, [&](std::size_t mine, std::size_t theirs) {
-      sums.add(element(ours, mine), reference.values[theirs]);
+      sums.add(values[mine], reference.values[theirs]);
     });
     if (yardstick_ == nullptr) return;
     const ReferenceTensor lossy = yardstick_->read(stage, rank_of(stage));
@@ -243,7 +213,7 @@ class Verifier {
   std::vector<std::string> order_;
   std::map<std::string, ErrorSums> errors_;
   std::map<std::string, ErrorSums> yardstick_errors_;
-  std::vector<std::byte> downloaded_;
+  HostReader host_;
   std::map<int, int> missing_;  // view to elements of the batch without it
 };
 
@@ -262,7 +232,7 @@ VerifyReport verify(const std::filesystem::path& checkpoint, const VerifyOptions
 
   EngineOptions engine_options;
   engine_options.stream = open_stream(options.load.device);
-  engine_options.precision = precision_on(*engine_options.stream, options.load.precision);
+  engine_options.precision = precision_on(*engine_options.stream, options.load);
   engine_options.max_views = reference.views();
   engine_options.prefix_output = reference.has("prefix.out");
   engine_options.times = reference.times();

@@ -53,6 +53,8 @@ DType packed_type(const io::WeightSource* checkpoint, const WeightSlot& slot,
       return types.matrix.value_or(stored_type(checkpoint, slot));
     case WeightType::kPrecise:
       return types.precise.value_or(stored_type(checkpoint, slot));
+    case WeightType::kScaled:
+      return DType::kE4m3;
     case WeightType::kStored:
       break;
   }
@@ -118,7 +120,9 @@ void place_weights(const io::WeightSource* checkpoint, const models::WeightList&
                    const WeightTypes& types, Arena& policy, Arena& load_only) {
   for (const WeightSlot& slot : list.slots) {
     Arena& arena = slot.lifetime == Lifetime::kPolicy ? policy : load_only;
-    *slot.target = arena.allocate(slot.shape(), packed_type(checkpoint, slot, types));
+    const Shape shape = slot.shape();
+    *slot.target = arena.allocate(shape, packed_type(checkpoint, slot, types));
+    if (slot.scales) *slot.scales = arena.allocate({1, shape[0]}, DType::kF32);
   }
 }
 
@@ -140,8 +144,12 @@ std::uint64_t read_weights(io::WeightSource& source, const models::WeightList& l
     for (const WeightPiece& piece : slot.pieces) {
       const auto it = find(source.tensors(), piece.name);
       const Tensor out = slot.target->rows(row, piece.shape[0]);
+      const io::WeightView view = source.read(it->first);
+      const ColumnRange columns{piece.first_column, piece.columns};
       const bool finite =
-          sink.pack(source.read(it->first), {piece.first_column, piece.columns}, slot.added, out);
+          slot.scales ? sink.quantize(view, columns, slot.added,
+                                      rows_of({*slot.target, *slot.scales}, row, piece.shape[0]))
+                      : sink.pack(view, columns, slot.added, out);
       SACCADE_CHECK(finite, "load", name, ": ", it->second.name,
                     " holds a value that is not finite");
       source.release(it->first);

@@ -36,8 +36,8 @@ struct WeightTypes {
   std::optional<DType> precise;  // the same
 };
 
-/// Sets every slot's target to a tensor of its packed shape and type. Without a checkpoint, weights
-/// count as stored in f32.
+/// Sets every slot's target, and its scales, to a tensor of its packed shape and type. Without a
+/// checkpoint, weights count as stored in f32.
 void place_weights(const io::WeightSource* checkpoint, const models::WeightList&,
                    const WeightTypes&, Arena& policy, Arena& load_only);
 

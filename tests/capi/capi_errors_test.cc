@@ -166,6 +166,7 @@ TEST_F(CapiTest, WrongOptionsAreNamed) {
       {"mode", ""},
       {"device", "tpu"},
       {"precision", "f64"},
+      {"precision", "prefix=f16"},
       {"steps", "0"},
       {"steps", "-3"},
       {"steps", "ten"},

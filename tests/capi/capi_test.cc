@@ -1,7 +1,10 @@
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 #include "capi_fixture.h"
 #include "saccade/policy.h"
@@ -182,6 +185,7 @@ TEST_F(CapiTest, TheLayoutOfStructsIsFrozen) {
   static_assert(offsetof(saccade_chunk, warning_bytes) + 8 == 104);
   static_assert(offsetof(saccade_info, cameras) == 88);
   static_assert(offsetof(saccade_info, buffer_bytes) + 8 == 160);
+  static_assert(offsetof(saccade_info, note_count) + 8 == 176);
   static_assert(offsetof(saccade_realtime, previous_actions) + 8 == 32);
   static_assert(offsetof(saccade_stats, stage_count) + 8 == 48);
   static_assert(sizeof(saccade_stage_time) == 16 && sizeof(saccade_stage_stats) == 40);
@@ -203,6 +207,28 @@ TEST_F(CapiTest, OptionsReachThePolicy) {
   EXPECT_EQ(info.chunk, 4);
   EXPECT_EQ(info.max_prompt_tokens, 9);
   saccade_free(policy);
+}
+
+TEST_F(CapiTest, APrecisionMayBeAMixOrFoundByTrying) {
+  const std::vector<std::array<const char*, 3>> cases{
+      {"fp8", "fp8", nullptr},
+      {"expert=fp8", "vision=bf16,prefix=bf16,expert=fp8", nullptr},
+      {"auto:0", "f32", "precision auto takes f32, the fastest"}};
+  for (const auto& [text, name, note] : cases) {
+    const saccade_option options[] = {{"device", "cpu"}, {"precision", text}};
+    saccade_policy* policy = nullptr;
+    ASSERT_EQ(saccade_load(checkpoint().c_str(), options, 2, &policy), SACCADE_OK)
+        << saccade_error_message();
+    saccade_info info{};
+    info.size = sizeof(info);
+    ASSERT_EQ(saccade_get_info(policy, &info), SACCADE_OK);
+    EXPECT_STREQ(info.precision, name);
+    ASSERT_EQ(info.note_count, note == nullptr ? 0u : 1u);
+    if (note != nullptr) {
+      EXPECT_TRUE(std::string_view(info.notes[0]).starts_with(note)) << info.notes[0];
+    }
+    saccade_free(policy);
+  }
 }
 
 TEST_F(CapiTest, StatisticsCountInferencesErrorsAndStages) {

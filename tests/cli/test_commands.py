@@ -11,7 +11,7 @@ import pytest
 from conftest import (BINARY, GOLDEN, ROOT, fails, read_safetensors, run, strict_json,
                       write_safetensors)
 
-COMMANDS = ["bench", "infer", "inspect", "profile", "synth", "verify"]
+COMMANDS = ["bench", "infer", "inspect", "profile", "synth", "tiles", "verify"]
 REFERENCES = ["pi0_lerobot", "pi05_lerobot", "pi0_orbax", "pi05_openpi_orbax"]
 
 
@@ -32,7 +32,7 @@ def test_version_is_the_project_s():
 @pytest.mark.parametrize("arguments", [
     [], ["fly"], ["--frobnicate"], ["infer"], ["inspect", "x", "--wings"], ["inspect", "x", "y"],
     ["infer", "x", "--steps", "0"], ["infer", "x", "--steps", "many"], ["infer", "x", "--seed", "-1"],
-    ["infer", "x", "--mode", "magic"], ["infer", "x", "--precision", "f8"],
+    ["infer", "x", "--mode", "magic"], ["infer", "x", "--precision", "f8"], ["verify", "x", "--precision", "auto:"],
     ["infer", "x", "--state"], ["verify", "x"], ["synth"], ["synth", "x", "--size", "huge"],
     ["verify", "x", "--reference", "y", "--rtol", "-1"],
     ["verify", "x", "--reference", "y", "--rtol", "nan"],

@@ -116,6 +116,41 @@ def test_options_reach_the_policy(given):
     assert (info["steps"], info["mode"], info["precision"]) == (3, "openpi", "bf16")
 
 
+@pytest.mark.parametrize("precision, name", [
+    ("fp8", "fp8"), ("expert=fp8", "vision=bf16,prefix=bf16,expert=fp8"),
+    ("vision=bf16,prefix=fp8,expert=fp8", "fp8"),
+])
+def test_precisions_of_eight_bits(given, precision, name):
+    reports = [strict_json(run("infer", *given, "--device", "cpu", "--precision", precision,
+                               "--json").stdout) for _ in range(2)]
+    assert [report["policy"]["precision"] for report in reports] == [name, name]
+    assert reports[0]["actions"] == reports[1]["actions"]
+    exact = strict_json(run("infer", *given, "--device", "cpu", "--json").stdout)
+    assert reports[0]["actions"] != exact["actions"]
+    assert reports[0]["policy"]["weight_bytes"] < exact["policy"]["weight_bytes"]
+    assert reports[0]["policy"]["notes"] == []
+
+
+def test_auto_says_what_it_measured(given):
+    done = run("infer", *given, "--device", "cpu", "--precision", "auto:0", "--json")
+    policy = strict_json(done.stdout)["policy"]
+    assert policy["precision"] == "f32"  # on the CPU the most exact one
+    done = run("infer", *given, "--device", "cpu", "--precision", "auto:0")
+    note = next(line for line in done.stderr.splitlines() if "precision auto" in line)
+    assert note.startswith("saccade: precision auto takes f32, the fastest whose actions differ")
+    for part in ("by at most 0 of their norm", " bf16 by ", "expert=fp8 by ", " fp8 by ", " ms"):
+        assert part in note
+
+
+@pytest.mark.parametrize("precision, sentence", [
+    ("fp9", "it is 'fp9'"), ("vision=fp8", "vision does not run in fp8"),
+    ("expert=fp8,expert=bf16", "the stage expert is given twice"),
+    ("head=fp8", "no stage 'head'"), ("expert=f32", "f32 is for all"), ("auto:2", "it is '2'"),
+])
+def test_bad_precisions_are_named(policy, precision, sentence):
+    assert sentence in fails("infer", policy, "--precision", precision, *TOKENS)
+
+
 @pytest.mark.parametrize("state", ["", " ", "@", "0.1,nan", "inf,1", "0.1,,0.2", "0.1,", "1e999",
                                    "0x1", "one", "0.1 0.2", "[1,[2]]", "[1,null]", "[1,2", "{}",
                                    "[\"1\"]", "[]1", "@/nowhere/state.json"])

@@ -37,8 +37,21 @@ def test_options_reach_the_policy(checkpoint, tokenizer):
     assert info.max_prompt_tokens == 9
 
 
+@pytest.mark.parametrize("precision, name", [
+    (None, "f32"), ("fp8", "fp8"), ("prefix=fp8", "vision=bf16,prefix=fp8,expert=bf16"),
+    ("auto:0", "f32"),
+])
+def test_a_precision_may_be_a_mix_or_found_by_trying(checkpoint, precision, name):
+    with saccade.load(checkpoint, device="cpu", precision=precision) as policy:
+        assert policy.info.precision == name
+        assert len(policy.info.notes) == (precision == "auto:0")
+    if precision == "auto:0":
+        assert policy.info.notes[0].startswith("precision auto takes f32, the fastest")
+
+
 @pytest.mark.parametrize("options, part", [
-    ({"precision": "f64"}, "precision must be one of auto, f32, bf16, it is 'f64'"),
+    ({"precision": "f64"}, "[precision] must be f32, bf16, fp8, auto, or a mix"),
+    ({"precision": "vision=fp8"}, "vision does not run in fp8"),
     ({"device": "tpu"}, "device must be one of"),
     ({"device": ""}, "device must be one of"),
     ({"model": "pi1"}, "model must be one of"),

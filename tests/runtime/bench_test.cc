@@ -38,8 +38,7 @@ TEST(Spread, PercentilesAreTheSmallestTimesThatSoManyDoNotExceed) {
 //
 // A step of the expert reads 17.3 million weights in each of 18 layers and twice 32 x 1024.
 TEST(Floor, OfPi05IsWhatOneCountsByHand) {
-  const Floor floor =
-      floor_of({}, {.views = 2, .tokens = 20, .actions = 50, .steps = 10, .weight_bytes = 2});
+  const Floor floor = floor_of({}, {.views = 2, .tokens = 20, .actions = 50, .steps = 10});
   EXPECT_NEAR(floor.vision.flops, 440.35e9, 0.01e9);
   EXPECT_NEAR(floor.vision.bytes, 828.2e6, 0.1e6);
   EXPECT_NEAR(floor.vision.ms, 0.557, 0.001);
@@ -49,6 +48,32 @@ TEST(Floor, OfPi05IsWhatOneCountsByHand) {
   // The expert's attention has no weights: 4 x 50 x 582 x 2048 x 180 / 790e12 beside the bytes.
   EXPECT_NEAR(floor.steps.ms, 1e3 * (floor.steps.bytes / 4.55e12 + 42.9e9 / 790e12), 0.0005);
   EXPECT_DOUBLE_EQ(floor.ms(), floor.vision.ms + floor.prefix.ms + floor.steps.ms);
+}
+
+// The prefix's products take half the time, its 17 attentions what they took; the expert's layers
+// half the bytes, at the rate of 16 bits.
+TEST(Floor, OfFp8HasHalfTheBytesAndTwiceTheRateOfProducts) {
+  Workload load{.views = 2, .tokens = 20, .actions = 50, .steps = 10};
+  const Floor bf16 = floor_of({}, load);
+  load.precision = Precision::kFp8;
+  const Floor fp8 = floor_of({}, load);
+  EXPECT_EQ(fp8.vision.ms, bf16.vision.ms);
+  EXPECT_EQ(fp8.prefix.flops, bf16.prefix.flops);
+  EXPECT_EQ(fp8.prefix.bytes, bf16.prefix.bytes / 2);
+  const double attention_ms = 1e3 * 17 * 4 * 532 * 532 * 2048.0 / 790e12;
+  EXPECT_NEAR(fp8.prefix.ms, attention_ms + (bf16.prefix.ms - attention_ms) / 2, 1e-9);
+  EXPECT_NEAR(fp8.steps.bytes, 10 * (18 * 17301504.0 + 2 * 2 * 32768), 1);
+  load.precision = {Precision::kBf16, Precision::kBf16, Precision::kFp8};
+  EXPECT_EQ(floor_of({}, load).prefix.ms, bf16.prefix.ms);
+  EXPECT_EQ(floor_of({}, load).steps.ms, fp8.steps.ms);
+}
+
+TEST(Floor, OfARecordedOpKnowsTheRateOfItsProducts) {
+  const OpRecord op{.op = "gemm", .shape = "1 x 2 x 3", .flops = 790e9, .bytes = 0};
+  OpRecord in_e4m3 = op;
+  in_e4m3.is_e4m3 = true;
+  EXPECT_DOUBLE_EQ(floor_ms(op), 1);
+  EXPECT_DOUBLE_EQ(floor_ms(in_e4m3), 0.5);
 }
 
 TEST(Floor, Pi0HasAStateRowAtTheFirstStepAndAWiderSuffix) {

@@ -213,6 +213,10 @@ TEST_P(PolicyTest, AWeightThatIsNotFiniteIsNamed) {
   });
   EXPECT_REFUSED(Policy::load(checkpoint_, load_),
                  "layers.1.self_attn.v_proj.weight holds a value");
+  load_.device = Device::kCpu;
+  load_.precision = Precision::kFp8;
+  EXPECT_REFUSED(Policy::load(checkpoint_, load_),
+                 "layers.1.self_attn.v_proj.weight holds a value");
 }
 
 TEST_P(PolicyTest, EveryTensorThatDoesNotFitIsReportedAtOnce) {

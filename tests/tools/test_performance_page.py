@@ -104,6 +104,15 @@ def test_a_profile_has_its_own_table(results):
     assert cells(page, "| vision | layer_norm")[5:] == ["-0.25", "-", "-"]
 
 
+def test_a_mix_of_precisions_has_a_plain_file_name(results):
+    mix = copy.deepcopy(BENCH)
+    mix["case"]["precision"] = "vision=bf16,prefix=bf16,expert=fp8"
+    path = record_bench.record(mix, "abc123", results)
+    assert path.name == ("pi05_2views_20tokens_chunk50"
+                         "_vision-bf16_prefix-bf16_expert-fp8.json")
+    assert "chunk 50, vision=bf16,prefix=bf16,expert=fp8 |" in make_performance_page.page(results)
+
+
 def test_what_is_no_result_is_refused():
     assert "GPU" in record_bench.problem(BENCH | {"device": "cpu"})
     broken = copy.deepcopy(BENCH)
