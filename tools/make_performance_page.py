@@ -32,6 +32,14 @@ that lost are in `bench/study`.
 """
 
 
+PHASES = """
+A phase ends with its last CTA, and the next one's wait ends about 0.5 us later. Weights in e4m3 are half of what is streamed, but the
+phases of latency stay: the operand's way through L2 (0.5 us), the exchange of partial sums in a cluster (0.5 to 0.8), the epilogue (0.6 to
+0.8), and CTAs that are late (0.3 to 1.4). gate_up waits for its weights in bf16 (3.8 us from operand to product); in e4m3 for their
+conversion (1.9), and its registers keep `down` from becoming resident early.
+"""
+
+
 def table(header, rows):
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
@@ -158,6 +166,26 @@ def profiles(reports):
     return text
 
 
+def phases(measured):
+    steps = {"resident": "resident", "released": "wait ended", "arrived": "operand there",
+             "multiplied": "multiplied", "softmax": "softmax", "weighed": "values weighed",
+             "sent": "sent", "reduced": "reduced", "combined": "combined", "done": "stored",
+             "last": "last CTA"}
+    text = (f"\n## Phases of a layer of the action expert\n\n{measured['method']}. "
+            f"{measured['gpu']}, driver {measured['driver']}, {measured['date']}, "
+            f"`{measured['commit']}`.\n")
+    for run in measured["runs"]:
+        mean = run["us_a_layer"] / len(run["phases"])
+        text += (f"\n**Weights in {run['weights']}**: {run['us_a_layer']:.1f} us a layer, "
+                 f"{mean:.1f} a phase.\n\n")
+        header = [key for key in steps if any(key in phase for phase in run["phases"])]
+        text += table(["kernel", "CTAs", *(steps[key] for key in header)],
+                      [[phase["kernel"], str(phase["ctas"]),
+                        *(str(phase.get(key, "-")) for key in header)]
+                       for phase in run["phases"]])
+    return text + PHASES
+
+
 def others(rivals):
     rows = [[run["system"], MODELS[run["model"]], str(run["views"]), str(run["prompt_tokens"]),
              str(run["chunk"]), run["precision"], ms(run["graph_ms"]), ms(run["wall_ms"]),
@@ -179,7 +207,11 @@ def page(results):
         text += policies(benches, rivals) + stages(benches) + facts(benches)
     else:
         text += "\nNo result is recorded yet.\n"
-    return text + profiles([r for r in reports if "rows" in r]) + others(rivals)
+    text += profiles([r for r in reports if "rows" in r])
+    measured = results / "h200" / "expert_phases.json"
+    if measured.exists():
+        text += phases(json.loads(measured.read_text()))
+    return text + others(rivals)
 
 
 def main():

@@ -242,17 +242,6 @@ struct TiledKernel {
     release(stage);
   }
 
-  // Warpgroups take turns: one multiplies while another scales, if it starts that much later.
-  static constexpr int kTurnBarrier = 8;  // and those behind it; others are load_vectors()'
-
-  __device__ void wait_for_turn(int group) const {
-    if (group > 0) ptx::named_barrier(kTurnBarrier + group, 2 * kGroupThreads);
-  }
-  __device__ void give_turn(int group) const {
-    if (group + 1 == kTile.row_groups) return;
-    ptx::named_barrier_arrive(kTurnBarrier + group + 1, 2 * kGroupThreads);
-  }
-
   /// The sums over all blocks of a tile, each times its rows' scales, which also keeps short what
   /// the tensor cores add up by themselves, with about 14 bits for e4m3. Calls meanwhile() when the
   /// first products are on their way.
@@ -271,11 +260,9 @@ struct TiledKernel {
     };
 #pragma unroll
     for (float& sum : sums) sum = 0;
-    wait_for_turn(group);
     int stage = start();
     meanwhile();
     add_block(sums, products, row, stage);
-    give_turn(group);
     for (int block = 1; block < block_count(); ++block) {
       stage = start();
       add_block(sums, products, row, stage);
@@ -283,11 +270,7 @@ struct TiledKernel {
   }
 
   /// Takes a tile's stages without reading them: a warpgroup beyond the rows of x.
-  __device__ void skip(int group, RingState& ring) const {
-    if constexpr (Scales::kBlocks) {
-      wait_for_turn(group);
-      give_turn(group);
-    }
+  __device__ void skip(RingState& ring) const {
     for (int block = 0; block < block_count(); ++block) {
       ptx::mbarrier_wait(full(ring.stage), ring.parity);
       release(ring.stage);
@@ -367,7 +350,7 @@ struct TiledKernel {
       if (place.row + group * kGroupRows < p.gemm.m) {
         compute(place, group, ring);
       } else {
-        skip(group, ring);
+        skip(ring);
       }
     }
   }

@@ -13,6 +13,9 @@ constexpr double kTensorColumns = 0.5;  // of 64 rows and a block
 constexpr double kSharedBytes = 151;    // of one multiprocessor, reads and writes
 constexpr double kL2Bytes = 6740;       // of the whole GPU
 
+// What a block of e4m3 costs more where its products are scaled before they are added up.
+constexpr double kScaledBlock = 300;
+
 // What a block costs more where the halves of a split sum that have fewer rows than the others
 // leave the GPU idle.
 constexpr double kUneven = 1.02;
@@ -26,11 +29,13 @@ constexpr double kExchangeColumn = 5.1;
 int divide_up(int a, int b) { return (a + b - 1) / b; }
 
 /// Of one block of k: the slowest of multiplying, shared memory and L2.
-double block_clocks(const GemmTile& tile, int ctas, bool uneven) {
+double block_clocks(const TileProblem& problem, const GemmTile& tile, int ctas, bool uneven) {
   const double operands = tile.rows() + tile.columns;
   const double multiplied = tile.row_groups * (64.0 + tile.columns);
   const double fetched = tile.pair == Pair::kShareX ? operands - tile.rows() / 2.0 : operands;
-  const double slowest = std::max({tile.row_groups * tile.columns / kTensorColumns,
+  const bool scaled = problem.dtype == DType::kE4m3 && problem.product == Product::kLinear;
+  const double products = tile.row_groups * tile.columns / kTensorColumns;
+  const double slowest = std::max({products + (scaled ? kScaledBlock : 0),
                                    (multiplied + operands) * kRowBytes / kSharedBytes,
                                    fetched * kRowBytes * ctas / kL2Bytes});
   return uneven ? kUneven * slowest : slowest;
@@ -83,7 +88,7 @@ std::optional<TileChoice> estimate(const TileProblem& problem, const GemmTile& t
   const int rounds = divide_up(units, room);
   const bool uneven = split && problem.m % tile.rows() != 0;
   const double finish = kFinishColumn + (split ? kExchangeColumn : 0);
-  const double each = blocks * block_clocks(tile, at_once * tile.cluster(), uneven) +
+  const double each = blocks * block_clocks(problem, tile, at_once * tile.cluster(), uneven) +
                       finish * tile.row_groups * tile.columns;
   return TileChoice{.index = 0,
                     .tile = tile,
