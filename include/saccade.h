@@ -144,16 +144,29 @@ typedef struct saccade_frame {
 
 enum { SACCADE_REALTIME_GUIDED = 1, SACCADE_REALTIME_TRAINED = 2 };
 
-/* Real-time chunking: the new chunk continues the one that is being executed. This version does
- * not support it, and refuses an observation that asks for it with SACCADE_NOT_SUPPORTED. */
+/* How the pull on a row falls from the delay to the horizon. */
+enum {
+  SACCADE_SCHEDULE_LINEAR = 0,
+  SACCADE_SCHEDULE_EXP = 1,
+  SACCADE_SCHEDULE_ONES = 2, /* not at all */
+  SACCADE_SCHEDULE_ZEROS = 3 /* at once */
+};
+
+/* Real-time chunking: the new chunk continues the one that is being executed. The rows below
+ * inference_delay are held at the previous chunk, those below execution_horizon are pulled towards
+ * it, the others are free. The mode is LeRobot's "guided", which every policy can do; this version
+ * refuses policies' "trained" mode with SACCADE_NOT_SUPPORTED. */
 typedef struct saccade_realtime {
   size_t size;
   int32_t mode;                  /* SACCADE_REALTIME_GUIDED or _TRAINED */
   int32_t inference_delay;       /* actions that will be executed before the new chunk is there */
-  int32_t execution_horizon;     /* actions executed of each chunk */
-  int32_t previous_action_count; /* rows of previous_actions */
+  int32_t execution_horizon;     /* previous actions that count, at most; 0: 10 */
+  int32_t previous_action_count; /* rows of previous_actions; 0: nothing is to be continued */
   const float* previous_actions; /* [previous_action_count, action_dim], physical units; row i is
                                     the action at the time of the new chunk's row i */
+  int32_t schedule;              /* SACCADE_SCHEDULE_LINEAR ... */
+  int32_t reserved;              /* 0 */
+  double max_guidance_weight;    /* 0: 10 */
 } saccade_realtime;
 
 /* What the robot sees and is told. */

@@ -68,6 +68,8 @@ def add_run_flags(ap):
     ap.add_argument("--lang-len", default="", help="valid prompt tokens, or one number per row")
     ap.add_argument("--batch", type=int, default=1)
     ap.add_argument("--steps", type=int, default=10)
+    ap.add_argument("--rtc", help="ROWS,DELAY,HORIZON,SCHEDULE,LIMIT of real-time chunking: rows of"
+                    " the previous chunk, and RTCProcessor's arguments")
     ap.add_argument("--seed", type=int, default=0, help="of weights, inputs and statistics")
 
 
@@ -349,6 +351,29 @@ def draw_inputs(args):
     return {k: v.to(args.device) for k, v in inputs.items()}
 
 
+def guide(model, args):
+    """Gives the model a processor of real-time chunking. Returns the arguments that sample_actions
+    takes for it, and the tensors that say the same."""
+    from lerobot.configs import RTCAttentionSchedule
+    from lerobot.policies.rtc.configuration_rtc import RTCConfig
+    from lerobot.policies.rtc.modeling_rtc import RTCProcessor
+
+    rows, delay, horizon, schedule, limit = args.rtc.split(",")
+    rows, delay, horizon = int(rows), int(delay), int(horizon)
+    generator = torch.Generator().manual_seed(args.seed + 3)
+    left = torch.randn(args.batch, rows, args.action_dim, generator=generator)
+    model.config.rtc_config = RTCConfig(
+        prefix_attention_schedule=RTCAttentionSchedule[schedule], max_guidance_weight=float(limit))
+    model.rtc_processor = RTCProcessor(model.config.rtc_config)
+    previous = torch.zeros(args.batch, args.chunk, args.max_action_dim)
+    previous[:, :rows, :args.action_dim] = left
+    weights = model.rtc_processor.get_prefix_weights(delay, min(horizon, rows), args.chunk)
+    given = {"inference_delay": delay, "prev_chunk_left_over": left.to(args.device),
+             "execution_horizon": horizon}
+    return given, {"in.previous": previous, "in.row_weights": weights.expand(args.batch, -1),
+                   "in.max_guidance_weight": torch.full((args.batch,), float(limit))}
+
+
 class Recorder:
     """Runs sample_actions once and keeps what passes between LeRobot's functions."""
 
@@ -370,17 +395,22 @@ class Recorder:
                  [inputs[f"in.image_mask.{v}"] for v in views],
                  inputs["in.tokens"], inputs["in.token_mask"]]
         given += [inputs["in.state"]] if args.model == "pi0" else []
+        guidance, said = guide(self.model, args) if args.rtc else ({}, {})
+        self.tensors |= said
         for (owner, name), call in self.calls.items():
             setattr(owner, name, call)
         try:
             actions = self.model.sample_actions(*given, noise=inputs["in.noise"],
-                                                num_steps=args.steps)
+                                                num_steps=args.steps, **guidance)
         finally:
             for (owner, name) in self.calls:
                 setattr(owner, name, self.originals[name])
         if not torch.isfinite(actions).all():
             raise SystemExit("the actions are not finite")
         self.tensors["actions"] = actions
+        if args.rtc:
+            for step in range(args.steps):
+                self.tensors[f"step.{step}.next"] = self.tensors.get(f"step.{step + 1}.x", actions)
         return {k: v.detach().cpu().contiguous().clone() for k, v in self.tensors.items()}
 
     def embed_image(self, *a, **k):

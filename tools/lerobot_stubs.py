@@ -58,7 +58,6 @@ def install(source):
     configs.PreTrainedConfig = type("PreTrainedConfig", (), {})
     configs.__getattr__ = _any_class
     stub("lerobot.policies.pretrained", PreTrainedPolicy=nn.Module, T=TypeVar("T"))
-    stub("lerobot.policies.rtc.modeling_rtc", RTCProcessor=type("RTCProcessor", (), {}))
     stub("lerobot.policies.pi0.configuration_pi0", DEFAULT_IMAGE_SIZE=224,
          PI0Config=type("PI0Config", (), {}))
     stub("lerobot.policies.pi05.configuration_pi05", DEFAULT_IMAGE_SIZE=224,

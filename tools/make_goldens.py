@@ -30,7 +30,9 @@ SHARED = {
     "mask_last": "--views 3 --mask-views 2 --seed 25",
     "steps1": "--views 1 --steps 1 --seed 26", "steps7": "--views 1 --steps 7 --seed 27",
     "prompt1": "--views 1 --lang-len 1 --seed 28", "prompt_max": "--views 1 --lang-len 9 --seed 29",
-    "batch2": "--views 1 --batch 2 --lang-len 3,8 --seed 30"}
+    "batch2": "--views 1 --batch 2 --lang-len 3,8 --seed 30",
+    "rtc": "--views 1 --steps 10 --rtc 4,2,10,LINEAR,10 --seed 31",
+    "rtc_exp": "--views 1 --steps 7 --rtc 5,1,4,EXP,5 --batch 2 --seed 32"}
 
 # Folder: the flags of its checkpoint and of ref.safetensors, and its other references.
 GOLDENS = {

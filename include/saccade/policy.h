@@ -84,6 +84,31 @@ struct Frame {
   int width = 0;
 };
 
+/// How far the previous chunk holds its rows behind those that will have been executed: all up to
+/// the horizon in the same way, not at all, or less and less, as LeRobot's schedules do.
+enum class Schedule : std::uint8_t { kLinear, kExp, kOnes, kZeros };
+
+/// The schedule of a name: "linear", "exp", "ones" or "zeros".
+Schedule parse_schedule(std::string_view name);
+
+/// Real-time chunking: the new chunk continues the one that is being executed. LeRobot's "guided"
+/// mode, which every policy can do.
+///
+///   each step at time t:  v -= strength(t) weights[row] (previous[row] - (x - t v))
+///   strength(t) = min(max_weight, (t^2 + (1 - t)^2) / (t (1 - t)))
+///
+/// Weights are 1 for rows below inference_delay, then follow the schedule, and are 0 from
+/// min(execution_horizon, rows) on.
+struct RealTime {
+  std::vector<float> previous;  // [rows, action_dim], physical units: what is left of the chunk
+                                // before; row 0 is executed when the new chunk's row 0 would be
+  int rows = 0;                 // at most the chunk's; without any, nothing is guided
+  int inference_delay = 0;      // rows that will have been executed when the new chunk is there
+  int execution_horizon = 10;   // rows of the previous chunk that guide
+  Schedule schedule = Schedule::kLinear;
+  double max_weight = 10;
+};
+
 /// What the robot sees and is told. Cameras that are not given count as missing.
 struct Observation {
   std::map<std::string, Frame> frames;      // by the policy's camera names
@@ -92,6 +117,7 @@ struct Observation {
   std::optional<std::vector<int>> tokens;   // in place of a prompt
   std::uint64_t seed = 0;                   // of the noise, unless it is given
   std::optional<std::vector<float>> noise;  // [chunk, max_action_dim], row-major
+  std::optional<RealTime> realtime;         // else the chunk begins anew
 };
 
 /// Wall time of one part of an inference.

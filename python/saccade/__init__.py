@@ -9,9 +9,10 @@
 
 from ._errors import DeviceError, Error, InvalidArgument, NotSupported
 from ._policy import ActionChunk, Policy, PolicyInfo, StageStats, Stats, load
+from ._realtime import RealTime
 
 __all__ = ["ActionChunk", "DeviceError", "Error", "InvalidArgument", "NotSupported", "Policy",
-           "PolicyInfo", "StageStats", "Stats", "load"]
+           "PolicyInfo", "RealTime", "StageStats", "Stats", "load"]
 
 
 def __getattr__(name: str) -> str:

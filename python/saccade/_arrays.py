@@ -86,6 +86,15 @@ def noise(value: Any, shape: Sequence[int]) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(array)
 
 
+def actions(value: Any, action_dim: int) -> npt.NDArray[np.float32]:
+    """Previous actions as float32 [rows, action_dim]."""
+    array = as_array(value, "previous_actions")
+    if array.ndim != 2 or array.shape[1] != action_dim or array.dtype.kind not in "fiu":
+        raise InvalidArgument(f"previous_actions must be numbers [rows, {action_dim}], they are "
+                              f"{array.dtype} {list(array.shape)}")
+    return np.ascontiguousarray(array, np.float32)
+
+
 def output(value: Optional[npt.NDArray[np.float32]],
            shape: Sequence[int]) -> npt.NDArray[np.float32]:
     """Where actions are written: the caller's array, else a new one."""

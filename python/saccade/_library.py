@@ -13,6 +13,8 @@ from ._errors import DeviceError, Error, InvalidArgument, NotSupported
 ABI_VERSION = 1
 MAX_STAGES = 16
 HOST_MEMORY = 0
+REALTIME_GUIDED = 1
+SCHEDULES = ("linear", "exp", "ones", "zeros")  # by their number
 
 _ERRORS = {1: InvalidArgument, 2: DeviceError, 3: NotSupported, 4: MemoryError}
 
@@ -34,6 +36,20 @@ class Frame(ctypes.Structure):
     ]
 
 
+class Realtime(ctypes.Structure):
+    _fields_ = [
+        ("size", ctypes.c_size_t),
+        ("mode", ctypes.c_int32),
+        ("inference_delay", ctypes.c_int32),
+        ("execution_horizon", ctypes.c_int32),
+        ("previous_action_count", ctypes.c_int32),
+        ("previous_actions", ctypes.c_void_p),
+        ("schedule", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+        ("max_guidance_weight", ctypes.c_double),
+    ]
+
+
 class Observation(ctypes.Structure):
     _fields_ = [
         ("size", ctypes.c_size_t),
@@ -47,7 +63,7 @@ class Observation(ctypes.Structure):
         ("seed", ctypes.c_uint64),
         ("noise", ctypes.c_void_p),
         ("noise_count", ctypes.c_size_t),
-        ("realtime", ctypes.c_void_p),
+        ("realtime", ctypes.POINTER(Realtime)),
     ]
 
 

@@ -16,6 +16,7 @@ from . import _arrays
 from . import _library as c
 from ._errors import Error, InvalidArgument
 from ._library import check, library
+from ._realtime import RealTime, as_struct
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -139,7 +140,8 @@ class Policy:
 
     def infer(self, images: Mapping[str, Any], state: Any = (), prompt: Optional[str] = None, *,
               tokens: Any = None, noise: Any = None, seed: int = 0,
-              out: Optional[npt.NDArray[np.float32]] = None) -> ActionChunk:
+              out: Optional[npt.NDArray[np.float32]] = None,
+              realtime: Optional[RealTime] = None) -> ActionChunk:
         """Runs one inference and returns a chunk of actions.
 
         images  camera name to pixels, uint8 [height, width, 3], RGB: a NumPy array, a DLPack tensor
@@ -152,6 +154,7 @@ class Policy:
         noise   float32 [chunk, max_action_dim]; else drawn from the seed.
         seed    of the noise, from 0 to 2**64 - 1.
         out     float32 [chunk, action_dim] that the actions are written into; else a new array.
+        realtime  a saccade.RealTime: the chunk that is being executed, which this one continues.
 
         Raises InvalidArgument when an argument does not fit the policy, DeviceError when the GPU
         fails, NotSupported for images in GPU memory.
@@ -175,6 +178,10 @@ class Policy:
         if noise is not None:
             shape = (info.chunk, info.max_action_dim)
             observation.noise, observation.noise_count = memory(_arrays.noise(noise, shape))
+        if realtime is not None:
+            wish, previous = as_struct(realtime, info.action_dim)
+            memory(previous)
+            observation.realtime = ctypes.pointer(wish)
         observation.state, observation.state_count = memory(_arrays.state(state))
         observation.frames = frames = (c.Frame * len(images))()
         observation.frame_count = len(images)

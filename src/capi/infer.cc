@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <string>
 
@@ -82,11 +83,37 @@ void take_frames(saccade_policy& handle, const saccade_observation& given, Obser
   }
 }
 
-Observation take_observation(saccade_policy& handle, const saccade_observation& given) {
-  if (given.realtime != nullptr) {
-    throw NotSupported("[infer] observation.realtime is given, and this version, " +
-                       std::string(saccade_version()) + ", has no real-time chunking");
+RealTime take_realtime(const saccade_realtime* pointer, const PolicyInfo& info) {
+  constexpr Schedule kSchedules[] = {Schedule::kLinear, Schedule::kExp, Schedule::kOnes,
+                                     Schedule::kZeros};
+  const saccade_realtime given = read_sized(kWhere, "observation.realtime", pointer);
+  if (given.mode == SACCADE_REALTIME_TRAINED) {
+    throw NotSupported(
+        "[infer] observation.realtime.mode is SACCADE_REALTIME_TRAINED, this "
+        "version has the guided mode only");
   }
+  SACCADE_CHECK(given.mode == SACCADE_REALTIME_GUIDED, kWhere, "observation.realtime.mode is ",
+                given.mode, ", it must be SACCADE_REALTIME_GUIDED");
+  SACCADE_CHECK(given.schedule >= 0 && std::size_t(given.schedule) < std::size(kSchedules), kWhere,
+                "observation.realtime.schedule is ", given.schedule, ", it must be from 0 to ",
+                std::size(kSchedules) - 1);
+  SACCADE_CHECK(given.reserved == 0, kWhere, "observation.realtime.reserved must be 0");
+  SACCADE_CHECK(given.previous_action_count >= 0 && given.previous_action_count <= info.chunk,
+                kWhere, "observation.realtime.previous_action_count is ",
+                given.previous_action_count, ", it must be from 0 to the chunk's ", info.chunk);
+  const std::size_t count = std::size_t(given.previous_action_count) * std::size_t(info.action_dim);
+  check_array("observation.realtime.previous_actions", given.previous_actions, count);
+  RealTime taken;
+  if (count > 0) taken.previous.assign(given.previous_actions, given.previous_actions + count);
+  taken.rows = given.previous_action_count;
+  taken.inference_delay = given.inference_delay;
+  if (given.execution_horizon != 0) taken.execution_horizon = given.execution_horizon;
+  taken.schedule = kSchedules[given.schedule];
+  if (given.max_guidance_weight != 0) taken.max_weight = given.max_guidance_weight;
+  return taken;
+}
+
+Observation take_observation(saccade_policy& handle, const saccade_observation& given) {
   Observation taken;
   check_array("observation.state", given.state, given.state_count);
   check_array("observation.tokens", given.tokens, given.token_count);
@@ -96,6 +123,9 @@ Observation take_observation(saccade_policy& handle, const saccade_observation& 
   if (given.tokens != nullptr) taken.tokens.emplace(given.tokens, given.tokens + given.token_count);
   if (given.noise != nullptr) taken.noise.emplace(given.noise, given.noise + given.noise_count);
   taken.seed = given.seed;
+  if (given.realtime != nullptr) {
+    taken.realtime = take_realtime(given.realtime, handle.policy.info());
+  }
   take_frames(handle, given, taken);
   return taken;
 }

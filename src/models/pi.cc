@@ -64,6 +64,8 @@ Pi::Inputs Pi::allocate_inputs(Arena& arena) const {
   inputs.prefix_visible = arena.allocate({max_prefix_rows()}, DType::kI32);
   inputs.suffix_visible = arena.allocate({suffix_rows()}, DType::kI32);
   inputs.x = arena.allocate({plan_.actions, dims_.max_action_dim}, DType::kF32);
+  inputs.previous = arena.allocate({plan_.actions, dims_.max_action_dim}, DType::kF32);
+  inputs.guidance = arena.allocate({steps(), plan_.actions}, DType::kF32);
   return inputs;
 }
 
@@ -173,8 +175,14 @@ void Pi::step(const Stream& s, int step, int prefix_rows, const Probe& probe) {
   if (probe) report_step(s, step, probe);
 
   const Gemma::Hidden hidden = expert_.hidden(leading, plan_.actions);
+  const Tensor weights = inputs_.guidance.rows(step, 1).reshaped({plan_.actions});
   ops::gemm(s, hidden.scaled, weights_.out_weight,
-            {.norm = hidden.norm, .bias = velocity_bias(step), .gate = a_.dt, .residual = x}, x);
+            {.norm = hidden.norm,
+             .bias = velocity_bias(step),
+             .gate = a_.dt,
+             .residual = x,
+             .guidance = {inputs_.previous, weights, plan_.times[std::size_t(step)]}},
+            x);
 }
 
 void Pi::report_step(const Stream& s, int step, const Probe& probe) const {

@@ -34,7 +34,8 @@ struct PiPlan {
 ///
 ///   embed    = concat(siglip(view)..., E[token] sqrt(width))
 ///   cache    = keys and values of the prefix over embed
-///   x        = noise; for each step: v = out_proj(expert(suffix(x, t), cache)); x += dt v
+///   x        = noise; for each step: v = out_proj(expert(suffix(x, t), cache))
+///                                    v -= guidance (previous - (x - t v)); x += dt v
 ///
 /// Views that are not there are not computed. The numbers of views and of prefix rows decide which
 /// ops run; everything else about an inference is in the inputs, so that a recorded sequence of
@@ -49,6 +50,8 @@ class Pi {
     Tensor positions;       // [suffix rows]          i32
     Tensor prefix_visible;  // [max_prefix_rows]      i32
     Tensor suffix_visible;  // [suffix rows]          i32
+    Tensor previous;        // [actions, max_action_dim]  f32: the chunk that the new one continues
+    Tensor guidance;  // [steps, actions]           f32: how much each step pulls rows towards it
   };
 
   Pi(const PiDims&, PiPlan);
@@ -78,12 +81,13 @@ class Pi {
   /// first `reported` of them.
   void read_prompt(const Stream&, int views, int prefix_rows, const Probe& = {}, int reported = 0);
 
-  /// One denoising step behind a prompt of prefix_rows() rows: x += dt v(x, times[step]). The first
-  /// also embeds the state.
+  /// One denoising step behind a prompt of prefix_rows() rows: x += dt v(x, times[step]), guided.
+  /// The first also embeds the state.
   void step(const Stream&, int step, int prefix_rows, const Probe& = {});
 
   Tensor pixels() const { return a_.pixels; }  // [max_views, 3, image_size, image_size] f32
   const Inputs& inputs() const { return inputs_; }
+  const std::vector<float>& times() const { return plan_.times; }  // of the steps
   int steps() const { return int(plan_.times.size()); }
 
   /// Tensors that checkpoints carry and that never reach the actions.

@@ -32,6 +32,10 @@ double gripper_from_angular(double value) {
   return (value + kAngleMin - kRobotAngleMin) / (kRobotAngleMax - kRobotAngleMin);
 }
 
+double gripper_to_policy(double value) {
+  return value * (kRobotAngleMax - kRobotAngleMin) + kRobotAngleMin - kAngleMin;
+}
+
 void flip(std::span<double> joints) {
   for (std::size_t i = 0; i < kSigns.size(); ++i) joints[i] *= kSigns[i];
 }
@@ -46,6 +50,11 @@ void aloha_state_to_pi(std::span<double> state) {
 void aloha_action_from_pi(std::span<double> action) {
   flip(action);
   for (std::size_t i : kGrippers) action[i] = gripper_from_angular(action[i]);
+}
+
+void aloha_action_to_pi(std::span<double> action) {
+  for (std::size_t i : kGrippers) action[i] = gripper_to_policy(action[i]);
+  flip(action);
 }
 
 }  // namespace saccade

@@ -9,8 +9,9 @@ namespace saccade {
 void aloha_state_to_pi(std::span<double> state);
 
 /// Its counterpart for one action row: the same flips, grippers from the policy's to the robot's
-/// units.
+/// units; and the inverse.
 void aloha_action_from_pi(std::span<double> action);
+void aloha_action_to_pi(std::span<double> action);
 
 inline constexpr int kAlohaJoints = 14;
 

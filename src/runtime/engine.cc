@@ -7,6 +7,7 @@
 #include "cuda/device.h"
 #include "runtime/features.h"
 #include "runtime/outliers.h"
+#include "runtime/realtime.h"
 #include "runtime/weight_sink.h"
 #include "saccade/ops/quantize.h"
 #include "saccade/ops/sample.h"
@@ -240,6 +241,7 @@ Engine make_engine(Blueprint blueprint, const io::PolicyConfig& config,
     engine.host_memory = Arena(cuda::allocate_pinned(sizes.inputs), sizes.inputs, Device::kCpu);
     engine.host_inputs = engine.pi->allocate_inputs(engine.host_memory);
   }
+  write_no_guidance(engine.host_inputs);
   engine.pi->prepare(stream);
   if (stream.device == Device::kCuda) cuda::synchronize(stream);  // load_only is freed here
   return engine;

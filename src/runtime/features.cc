@@ -33,12 +33,10 @@ Scaling scaling_of(const FeatureNormalization& feature, const PolicyConfig& conf
 /// (x - center) / range * gain + bias in the reference's own arithmetic, so that a state on the
 /// edge of a bin falls into the reference's bin.
 template <typename T>
-void normalize(const Scaling& s, std::vector<double>& values) {
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const T centered = T(values[i]) - T(s.center[i]);
-    const T scaled = T(centered / T(s.range[i])) * T(s.gain);
-    values[i] = double(T(scaled + T(s.bias)));
-  }
+double normalize(const Scaling& s, std::size_t i, double value) {
+  const T centered = T(value) - T(s.center[i]);
+  const T scaled = T(centered / T(s.range[i])) * T(s.gain);
+  return double(T(scaled + T(s.bias)));
 }
 
 template <typename T>
@@ -59,6 +57,23 @@ void check_state(const PolicyConfig& config, std::span<const double> state, int 
   }
   SACCADE_CHECK(!config.aloha_joints || size == kAlohaJoints, "infer", "the state has ", size,
                 " values, an ALOHA robot has ", kAlohaJoints);
+}
+
+/// What un-normalises actions; empty where nothing does.
+Scaling action_scaling(const PolicyConfig& config, std::size_t columns) {
+  const FeatureNormalization& feature = require(config.actions, "actions", config);
+  SACCADE_CHECK(!config.aloha_joints || columns == kAlohaJoints, "infer", "an action has ", columns,
+                " values, an ALOHA robot has ", kAlohaJoints);
+  if (feature.kind == Normalization::kIdentity) return {};
+  Scaling scaling = scaling_of(feature, config, Direction::kInverse, "action");
+  SACCADE_CHECK(config.mode == Mode::kOpenpi || scaling.center.size() == columns, "infer",
+                "an action has ", columns, " values, its statistics ", scaling.center.size());
+  return scaling;
+}
+
+/// Whether column i of an action is added to the state.
+bool is_relative(const PolicyConfig& config, std::size_t i, std::span<const double> raw_state) {
+  return i < config.relative_actions.size() && i < raw_state.size() && config.relative_actions[i];
 }
 
 }  // namespace
@@ -85,8 +100,11 @@ PreparedState prepare_state(const PolicyConfig& config, std::span<const double> 
     const Scaling scaling = scaling_of(feature, config, Direction::kForward, "observation.state");
     SACCADE_CHECK(scaling.center.size() >= state.size(), "infer", "the state has ", state.size(),
                   " values, its statistics ", scaling.center.size());
-    config.mode == Mode::kOpenpi ? normalize<double>(scaling, prepared.normalized)
-                                 : normalize<float>(scaling, prepared.normalized);
+    for (std::size_t i = 0; i < state.size(); ++i) {
+      double& value = prepared.normalized[i];
+      value = config.mode == Mode::kOpenpi ? normalize<double>(scaling, i, value)
+                                           : normalize<float>(scaling, i, value);
+    }
   }
   for (std::size_t i = 0; i < prepared.normalized.size(); ++i) {
     SACCADE_CHECK(std::isfinite(float(prepared.normalized[i])), "infer", "state value ", i,
@@ -107,19 +125,9 @@ int action_columns(const PolicyConfig& config, int max_action_dim) {
 std::vector<float> finish_actions(const PolicyConfig& config, std::span<const float> normalized,
                                   int actions, int max_action_dim,
                                   std::span<const double> raw_state) {
-  const FeatureNormalization& feature = require(config.actions, "actions", config);
   const auto columns = std::size_t(action_columns(config, max_action_dim));
   const bool openpi = config.mode == Mode::kOpenpi;
-  Scaling scaling;
-  if (feature.kind != Normalization::kIdentity) {
-    scaling = scaling_of(feature, config, Direction::kInverse, "action");
-    SACCADE_CHECK(openpi || scaling.center.size() == columns, "infer", "an action has ", columns,
-                  " values, its statistics ", scaling.center.size());
-  }
-
-  SACCADE_CHECK(!config.aloha_joints || columns == kAlohaJoints, "infer", "an action has ", columns,
-                " values, an ALOHA robot has ", kAlohaJoints);
-
+  const Scaling scaling = action_scaling(config, columns);
   std::vector<float> values;
   values.reserve(std::size_t(actions) * columns);
   std::vector<double> row(columns);
@@ -130,8 +138,7 @@ std::vector<float> finish_actions(const PolicyConfig& config, std::span<const fl
         row[i] = openpi ? denormalize<double>(scaling, i, row[i])
                         : denormalize<float>(scaling, i, row[i]);
       }
-      if (i < config.relative_actions.size() && i < raw_state.size() &&
-          config.relative_actions[i]) {
+      if (is_relative(config, i, raw_state)) {
         row[i] = openpi ? row[i] + raw_state[i] : float(row[i]) + float(raw_state[i]);
       }
     }
@@ -143,6 +150,35 @@ std::vector<float> finish_actions(const PolicyConfig& config, std::span<const fl
                   " is not finite");
   }
   return values;
+}
+
+std::vector<float> normalize_actions(const PolicyConfig& config, std::span<const float> actions,
+                                     int max_action_dim, std::span<const double> raw_state) {
+  const auto columns = std::size_t(action_columns(config, max_action_dim));
+  const bool openpi = config.mode == Mode::kOpenpi;
+  const Scaling scaling = action_scaling(config, columns);
+  const std::size_t rows = actions.size() / columns;
+  std::vector<float> normalized(rows * std::size_t(max_action_dim), 0.0f);
+  for (std::size_t action = 0; action < rows; ++action) {
+    const auto given = actions.subspan(action * columns, columns);
+    std::vector<double> row(given.begin(), given.end());
+    if (config.aloha_joints) aloha_action_to_pi(row);
+    for (std::size_t i = 0; i < columns; ++i) {
+      if (is_relative(config, i, raw_state)) {
+        row[i] = openpi ? row[i] - raw_state[i] : float(row[i]) - float(raw_state[i]);
+      }
+      if (i < scaling.center.size()) {
+        // A column without a range is the same whatever the network says.
+        row[i] = scaling.range[i] == 0 ? 0
+                 : openpi              ? normalize<double>(scaling, i, row[i])
+                                       : normalize<float>(scaling, i, row[i]);
+      }
+      SACCADE_CHECK(std::isfinite(float(row[i])), "infer", "previous action ", action, " value ", i,
+                    " is not finite once it is normalised");
+      normalized[action * std::size_t(max_action_dim) + i] = float(row[i]);
+    }
+  }
+  return normalized;
 }
 
 }  // namespace saccade

@@ -34,4 +34,11 @@ std::vector<float> finish_actions(const io::PolicyConfig&, std::span<const float
                                   int actions, int max_action_dim,
                                   std::span<const double> raw_state);
 
+/// The inverse, for any rows of actions; columns that they do not have are zeros.
+///
+///   actions  [rows, action_columns()], row-major
+///   returns  [rows, max_action_dim]
+std::vector<float> normalize_actions(const io::PolicyConfig&, std::span<const float> actions,
+                                     int max_action_dim, std::span<const double> raw_state);
+
 }  // namespace saccade

@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "runtime/auto_precision.h"
 #include "runtime/cameras.h"
+#include "runtime/realtime.h"
 #include "saccade/ops/sample.h"
 
 namespace saccade {
@@ -103,6 +104,7 @@ void LoadedPolicy::write_inputs(const Observation& observation, const PreparedSt
   write_tokens(tokens);
   write_state(robot.normalized);
   check_noise(observation);
+  write_realtime(observation, robot);
   runner.set_frames(frames);  // Nothing fails from here on: the caller's frames are being copied.
   write_noise(observation);
 }
@@ -132,6 +134,16 @@ void LoadedPolicy::write_state(std::span<const double> normalized_state) {
   auto* values = state.as<float>();
   std::fill_n(values, state.shape[1], 0.0f);
   std::copy(normalized_state.begin(), normalized_state.end(), values);
+}
+
+void LoadedPolicy::write_realtime(const Observation& observation, const PreparedState& robot) {
+  if (!observation.realtime) return write_no_guidance(engine.host_inputs);
+  const RealTime& realtime = *observation.realtime;
+  check_realtime(realtime, info.chunk, info.action_dim);
+  const std::vector<float> previous =
+      normalize_actions(config, realtime.previous, info.max_action_dim, robot.raw);
+  write_guidance(engine.host_inputs, previous, row_weights(realtime, info.chunk),
+                 engine.pi->times(), realtime.max_weight);
 }
 
 void LoadedPolicy::check_noise(const Observation& observation) const {

@@ -61,6 +61,7 @@ struct LoadedPolicy {
 
   void write_tokens(std::span<const int>);
   void write_state(std::span<const double> normalized_state);
+  void write_realtime(const Observation&, const PreparedState&);
   void check_noise(const Observation&) const;
   void write_noise(const Observation&);
 };

@@ -44,7 +44,7 @@ class TensorReader {
       } else if (name == "noise") {
         const std::vector<double> values = numbers(name, entry);
         observation.noise.emplace(values.begin(), values.end());
-      } else {
+      } else if (name != "actions" && name != "previous_actions") {  // which a recording has beside
         cameras.push_back(name);
         stored.images.push_back(picture(name, entry));
       }

@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "cuda/device.h"
 #include "runtime/engine.h"
+#include "runtime/realtime.h"
 #include "runtime/reference.h"
 #include "runtime/stage_errors.h"
 #include "saccade/ops/copy.h"
@@ -98,6 +99,7 @@ class Verifier {
       copy_element("step." + std::to_string(step) + ".x", element, engine_.host_inputs.x);
       upload_inputs();
       pi.step(stream, step, rows, probe);
+      compare(reader, "step." + std::to_string(step) + ".next", pi.inputs().x);
     }
     copy_element("in.noise", element, engine_.host_inputs.x);
     upload_inputs();
@@ -154,6 +156,21 @@ class Verifier {
     std::copy(tokens.begin(), tokens.end(), inputs.tokens.as<int>());
     engine_.pi->write_lengths(inputs, int(views.size()), int(tokens.size()));
     if (inputs.state) copy_element("in.state", element, inputs.state);
+    if (reference_.has("in.previous")) fill_guidance(element);
+  }
+
+  /// Of real-time chunking: the previous chunk, zeros behind it, and the weight of each row.
+  void fill_guidance(int element) {
+    const models::Pi::Inputs& inputs = engine_.host_inputs;
+    const ReferenceTensor rows = reference_.read("in.row_weights", 2);
+    const ReferenceTensor limit = reference_.read("in.max_guidance_weight", 1);
+    const int chunk = inputs.x.shape[0];
+    SACCADE_CHECK(rows.extents[1] == chunk, "verify", reference_.path().string(),
+                  ": in.row_weights has ", rows.extents[1], " values, a chunk ", chunk, " rows");
+    const auto first = rows.values.begin() + std::ptrdiff_t(element) * chunk;
+    write_guidance(inputs, {}, std::vector<double>(first, first + chunk), engine_.pi->times(),
+                   double(limit.values[std::size_t(element)]));
+    copy_element("in.previous", element, inputs.previous);
   }
 
   void copy_element(const std::string& name, int element, Tensor out) const {

@@ -9,6 +9,7 @@
 #include "core/f16.h"
 #include "io/json.h"
 #include "io/openpi_config.h"
+#include "server/realtime.h"
 
 namespace saccade::server {
 namespace {
@@ -138,7 +139,7 @@ Frame decode_frame(const Value& value, const std::string& key, DecodedObservatio
 
 /// Whether a key of the observation is no camera.
 bool is_reserved(const Environment& env, std::string_view key) {
-  return key == "prompt" ||
+  return key == "prompt" || key == kRealTimeKey ||
          std::any_of(env.state.begin(), env.state.end(),
                      [&](const Environment::StatePart& part) { return part.key == key; });
 }
@@ -227,6 +228,8 @@ DecodedObservation decode_observation(const Environment& env, const Value& messa
   }
   const Value* prompt = find(*observation, "prompt");
   if (prompt != nullptr) decoded.observation.prompt = utf8_text(*prompt, "prompt");
+  const Value* realtime = find(*observation, kRealTimeKey);
+  if (realtime != nullptr) decoded.observation.realtime = decode_realtime(*realtime);
   return decoded;
 }
 

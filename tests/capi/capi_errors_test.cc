@@ -121,10 +121,38 @@ TEST_F(CapiTest, WrongBuffersAreNamed) {
   expect_message({"policy must not be NULL"});
 }
 
-TEST_F(CapiTest, RealTimeChunkingIsRefusedAndNotIgnored) {
+TEST_F(CapiTest, FalseRealTimeChunkingIsNamed) {
+  const std::vector<float> previous(7 * 14);
   saccade_realtime realtime{};
   client_.observation.realtime = &realtime;
-  expect_refused({"observation.realtime", "real-time chunking"}, SACCADE_NOT_SUPPORTED);
+  expect_refused({"observation.realtime.size", "48", "it is 0"});
+  realtime.size = sizeof(realtime);
+  expect_refused({"observation.realtime.mode is 0", "SACCADE_REALTIME_GUIDED"});
+  realtime.mode = SACCADE_REALTIME_TRAINED;
+  expect_refused({"SACCADE_REALTIME_TRAINED", "guided"}, SACCADE_NOT_SUPPORTED);
+  realtime.mode = SACCADE_REALTIME_GUIDED;
+  realtime.previous_action_count = 3;
+  expect_refused({"observation.realtime.previous_actions is NULL", "42"});
+  realtime.previous_actions = previous.data();
+  const saccade_realtime good = realtime;
+  realtime.previous_action_count = 7;
+  expect_refused({"observation.realtime.previous_action_count is 7", "6"});
+  realtime.previous_action_count = -1;
+  expect_refused({"observation.realtime.previous_action_count is -1"});
+  realtime = good;
+  realtime.schedule = 4;
+  expect_refused({"observation.realtime.schedule is 4", "from 0 to 3"});
+  realtime = good;
+  realtime.reserved = 1;
+  expect_refused({"observation.realtime.reserved must be 0"});
+  realtime = good;
+  realtime.inference_delay = 6;
+  expect_refused({"the inference delay is 6", "6"});
+  realtime = good;
+  realtime.max_guidance_weight = -1;
+  expect_refused({"the guidance weight is -1"});
+  realtime = good;
+  EXPECT_EQ(infer(), SACCADE_OK) << saccade_error_message();
 }
 
 TEST_F(CapiTest, NullIsRefusedWhereAPointerMustBe) {

@@ -148,6 +148,47 @@ TEST_F(CapiTest, DescribesThePolicy) {
   EXPECT_EQ(saccade_abi_version(), SACCADE_ABI_VERSION);
 }
 
+TEST_F(CapiTest, AChunkContinuesThePreviousOne) {
+  client_.observation.seed = 8;
+  ASSERT_EQ(infer(), SACCADE_OK);
+  const std::vector<float> previous = values_;
+  client_.observation.seed = 7;
+  ASSERT_EQ(infer(), SACCADE_OK);
+  const std::vector<float> plain = values_;
+  saccade_realtime realtime{};
+  realtime.size = sizeof(realtime);
+  realtime.mode = SACCADE_REALTIME_GUIDED;
+  realtime.inference_delay = 1;
+  realtime.execution_horizon = 3;
+  realtime.previous_action_count = 4;
+  realtime.previous_actions = previous.data() + 2 * 14;
+  client_.observation.realtime = &realtime;
+  ASSERT_EQ(infer(), SACCADE_OK) << saccade_error_message();
+  const std::vector<float> guided = values_;
+  const auto distance = [&](const std::vector<float>& values) {
+    double sum = 0;
+    for (std::size_t i = 0; i < 14; ++i) sum += std::pow(values[i] - previous[2 * 14 + i], 2);
+    return std::sqrt(sum);
+  };
+  EXPECT_LT(distance(guided), 0.15 * distance(plain));
+  realtime.schedule = SACCADE_SCHEDULE_LINEAR;
+  realtime.max_guidance_weight = 10;
+  ASSERT_EQ(infer(), SACCADE_OK);
+  EXPECT_TRUE(same_bits(values_, guided));  // as without being given
+  realtime.size = 32;  // a caller of the first version, whose memory ends there
+  realtime.max_guidance_weight = NAN;
+  ASSERT_EQ(infer(), SACCADE_OK);
+  EXPECT_TRUE(same_bits(values_, guided));
+  realtime.size = sizeof(realtime);
+  realtime.max_guidance_weight = 1;
+  ASSERT_EQ(infer(), SACCADE_OK);
+  EXPECT_FALSE(same_bits(values_, guided));
+  realtime.previous_action_count = 0;
+  realtime.previous_actions = nullptr;
+  ASSERT_EQ(infer(), SACCADE_OK);
+  EXPECT_TRUE(same_bits(values_, plain));
+}
+
 TEST_F(CapiTest, StructsOfOtherVersionsAreRead) {
   struct Newer {
     saccade_observation known;
@@ -187,6 +228,7 @@ TEST_F(CapiTest, TheLayoutOfStructsIsFrozen) {
   static_assert(offsetof(saccade_info, buffer_bytes) + 8 == 160);
   static_assert(offsetof(saccade_info, note_count) + 8 == 176);
   static_assert(offsetof(saccade_realtime, previous_actions) + 8 == 32);
+  static_assert(offsetof(saccade_realtime, max_guidance_weight) + 8 == 48);
   static_assert(offsetof(saccade_stats, stage_count) + 8 == 48);
   static_assert(sizeof(saccade_stage_time) == 16 && sizeof(saccade_stage_stats) == 40);
 }

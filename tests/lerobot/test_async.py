@@ -342,7 +342,7 @@ def test_refusals_at_the_start(server, checkpoint, tokenizer, capsys):
     for arguments, part in (
             (["--checkpoint", "/nowhere"], "/nowhere"),
             (["--checkpoint", str(checkpoint), "--device", "cpu"], "tokenizer"),
-            ([*given, "--precision", "f64"], "precision must be one of"),
+            ([*given, "--precision", "f64"], "must be f32, bf16, fp8, auto"),
             ([*given, "--port", server.port], f"localhost:{server.port}")):
         assert main(arguments) == 2
         assert part in capsys.readouterr().err.splitlines()[-1]

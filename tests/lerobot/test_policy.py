@@ -159,7 +159,7 @@ def test_from_pretrained_takes_what_another_policy_trained(checkpoint, tokenizer
     ({"checkpoint": "/nowhere/at/all"}, "/nowhere/at/all"),
     ({"n_action_steps": 7}, "n_action_steps must be from 1 to the chunk's 6, it is 7"),
     ({"n_action_steps": 0}, "it is 0"),
-    ({"precision": "f64"}, "precision must be one of"),
+    ({"precision": "f64"}, "must be f32, bf16, fp8, auto"),
     ({"tokenizer": "/nowhere.model"}, "/nowhere.model"),
 ])
 def test_wrong_options_are_named(make_policy, options, part):
@@ -297,23 +297,98 @@ def test_seeds(make_policy, engine, random):
     assert same_bits(policy.predict_action_chunk(given)[0], expected)
 
 
-@pytest.mark.parametrize("value", [
-    {"inference_delay": 0}, {"execution_horizon": 4},
-    {"prev_chunk_left_over": torch.zeros(3, 14), "inference_delay": 2},
-])
-def test_real_time_chunking_is_refused(make_policy, batch, value):
+@pytest.fixture
+def rtc():
+    from lerobot.policies.rtc.configuration_rtc import RTCConfig
+
+    return lambda **options: RTCConfig(**{"enabled": True, "execution_horizon": 4, **options})
+
+
+def test_a_chunk_continues_the_previous_one(make_policy, batch, engine, random, rtc):
+    images, state = seen(random)
+    given = as_lerobot(images, state)
+    policy, _, _ = make_policy(seed=5)
+    assert policy.supports_rtc() is True
+    left = policy.predict_action_chunk(given)[0, 2:]
+
+    def chunk(config, **arguments):
+        policy.config.rtc_config = config
+        policy.init_rtc_processor()
+        policy._inferences = 0
+        return policy.predict_action_chunk(given, **arguments)[0]
+
+    def expected(previous, *wish, **options):
+        wish = saccade.RealTime(previous.numpy(), *wish, **options)
+        return engine.infer(images, state, given["task"], seed=5, realtime=wish).actions
+
+    plain = chunk(None)
+    guided = chunk(rtc(), inference_delay=1, prev_chunk_left_over=left)
+    assert same_bits(guided, expected(left, 1, 4)) and not same_bits(guided, plain)
+    assert same_bits(chunk(rtc(), inference_delay=1, prev_chunk_left_over=left[None]), guided)
+    assert same_bits(chunk(None, inference_delay=1, prev_chunk_left_over=left),
+                     expected(left, 1, 10))
+    assert same_bits(chunk(rtc(), inference_delay=1, prev_chunk_left_over=left,
+                           execution_horizon=2), expected(left, 1, 2))
+    # A delay that LeRobot measured may be longer than the horizon.
+    assert same_bits(chunk(rtc(), inference_delay=70, prev_chunk_left_over=left),
+                     expected(left, 4, 4))
+    # The rollout fills a short rest with zeros, which nobody predicted.
+    padded = torch.cat([left[:2], torch.zeros(2, 14)])
+    assert same_bits(chunk(rtc(), inference_delay=1, prev_chunk_left_over=padded),
+                     expected(left[:2], 1, 4))
+    from lerobot.configs.types import RTCAttentionSchedule
+
+    exponential = rtc(prefix_attention_schedule=RTCAttentionSchedule.EXP, max_guidance_weight=3.0)
+    assert same_bits(chunk(exponential, inference_delay=0, prev_chunk_left_over=left),
+                     expected(left, 0, 4, schedule="exp", max_guidance_weight=3))
+    for config, arguments in ((rtc(), {}), (rtc(), {"inference_delay": 2}),
+                              (rtc(), {"prev_chunk_left_over": left[:0], "inference_delay": 2}),
+                              (rtc(enabled=False), {"prev_chunk_left_over": left})):
+        assert same_bits(chunk(config, **arguments), plain)
+
+
+def test_one_step_is_lerobot_s_rtc_processor(make_policy, batch, rtc):
+    from lerobot.policies.rtc.modeling_rtc import RTCProcessor
+
+    policy, _, _ = make_policy(seed=1, num_inference_steps=1)
+    left = policy.predict_action_chunk(batch)[0, 2:]
+    policy._inferences = 5
+    plain = policy.predict_action_chunk(batch)[0]
+    policy.config.rtc_config = rtc(max_guidance_weight=0.75)
+    policy._inferences = 5
+    guided = policy.predict_action_chunk(batch, inference_delay=1, prev_chunk_left_over=left)[0]
+    # Scaling to physical units is affine, so one step from 0 to `plain` is guided there too.
+    velocity = RTCProcessor(policy.config.rtc_config).denoise_step(
+        x_t=torch.zeros_like(plain), prev_chunk_left_over=left, inference_delay=1, time=1.0,
+        original_denoise_step_partial=lambda x: -plain)
+    assert not torch.allclose(guided, plain, atol=1e-2)
+    assert torch.allclose(guided, -velocity, atol=1e-4)
+
+
+def test_false_real_time_chunking_is_refused(make_policy, batch, rtc):
     policy, _, _ = make_policy()
-    assert policy.supports_rtc() is False
-    policy.select_action(batch)
-    for method in (policy.predict_action_chunk, policy.select_action):
-        with pytest.raises(saccade.NotSupported) as error:
-            method(batch, **value)
-        for name in value:
-            assert name in str(error.value)
-        assert str(error.value).endswith(f"{saccade.__version__}, has no real-time chunking")
-    policy.predict_action_chunk(batch, **dict.fromkeys(value))
+    left = torch.ones(3, 14)
+    with pytest.raises(ValueError, match="prev_chunk_left_over must be"):
+        policy.predict_action_chunk(batch, prev_chunk_left_over=left[0], inference_delay=0)
+    with pytest.raises(saccade.InvalidArgument, match=r"previous_actions must be numbers"):
+        policy.predict_action_chunk(batch, prev_chunk_left_over=left[:, 1:], inference_delay=0)
+    with pytest.raises(ValueError, match="predict_action_chunk"):
+        policy.select_action(batch, inference_delay=2)
+    policy.config.rtc_config = rtc()
+    with pytest.raises(ValueError, match="predict_action_chunk"):
+        policy.select_action(batch)
+    policy.config.rtc_config.mode = "trained"
+    for call in (policy.init_rtc_processor, lambda: policy.predict_action_chunk(batch)):
+        with pytest.raises(saccade.NotSupported, match="trained"):
+            call()
     with pytest.raises(TypeError, match="prev_actions"):
         policy.predict_action_chunk(batch, prev_actions=None)
+
+
+def test_lerobot_s_rollout_takes_the_policy(make_policy):
+    rollout = pytest.importorskip("lerobot.rollout.inference.rtc")
+    policy, _, _ = make_policy()
+    assert rollout.supports_rtc_inference(policy)
 
 
 def test_reset_forgets_the_chunk(make_policy, batch):

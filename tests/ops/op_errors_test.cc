@@ -148,6 +148,23 @@ TEST(OpErrors, Gemm) {
                "[gemm] bias is on cuda, the stream runs on cpu");
 }
 
+TEST(OpErrors, Guidance) {
+  Memory t;
+  const Tensor x = t({2, 4}), weight = t({3, 4}), out = t({2, 3});
+  const auto gemm = [=](ops::Guidance guidance, Tensor residual) {
+    return [=] {
+      ops::gemm(kCpuStream, x, weight, {.residual = residual, .guidance = guidance}, out);
+    };
+  };
+  expect_error(gemm({t({2, 3}), t({2})}, {}), "[gemm] guidance needs a residual");
+  expect_error(gemm({{}, t({2})}, out), "[gemm] guidance.target is not given");
+  expect_error(gemm({t({3, 3}), t({2})}, out), "[gemm] guidance.target must be [2, 3], got [3, 3]");
+  expect_error(gemm({t({2, 3}, kBf16), t({2})}, out),
+               "[gemm] guidance.target must be f32, got bf16");
+  expect_error(gemm({out, t({2})}, out), "[gemm] out must not overlap guidance.target");
+  expect_error(gemm({t({2, 3}), t({3})}, out), "[gemm] guidance.weights must be [2], got [3]");
+}
+
 TEST(OpErrors, Attention) {
   Memory t;
   const Tensor q = t({3, 4, 2}), k = t({5, 2, 2}), v = t({5, 2, 2}), out = t({3, 8});

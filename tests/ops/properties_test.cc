@@ -4,12 +4,14 @@
 
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
 #include "core/philox.h"
 #include "saccade/ops/activation.h"
 #include "saccade/ops/attention.h"
+#include "saccade/ops/gemm.h"
 #include "saccade/ops/quantize.h"
 #include "saccade/ops/rope.h"
 #include "saccade/ops/sample.h"
@@ -81,6 +83,28 @@ TEST(Activation, KeepsNanAndSaturates) {
     EXPECT_NEAR(out[2], 0, 1e-30);
     EXPECT_EQ(out[3], 0);
   }
+}
+
+// What a step does where nothing is to be continued.
+TEST(Gemm, GuidanceOfWeightZeroChangesNoBit) {
+  constexpr int kRows = 5, kColumns = 7;
+  std::vector<float> x(kRows * 12, 0.0f), weight(kColumns * 12), residual(kRows * kColumns, -0.0f);
+  std::vector<float> target(residual.size(), std::nanf("")), weights(kRows, 0.0f);
+  std::vector<float> gate(kColumns, -0.1f);
+  for (std::size_t i = 12; i < x.size(); ++i) x[i] = std::sin(float(i));  // row 0 ends as -0
+  for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = std::cos(float(i));
+  std::vector<float> plain(residual.size()), guided(residual.size());
+  const auto run = [&](std::vector<float>& out, ops::Guidance guidance) {
+    const Shape shape{kRows, kColumns};
+    ops::gemm(
+        {}, tensor(x).reshaped({kRows, 12}), tensor(weight).reshaped({kColumns, 12}),
+        {.gate = tensor(gate), .residual = tensor(residual).reshaped(shape), .guidance = guidance},
+        tensor(out).reshaped(shape));
+  };
+  run(plain, {});
+  EXPECT_TRUE(std::signbit(plain[0]));
+  run(guided, {tensor(target).reshaped({kRows, kColumns}), tensor(weights), 0.5f});
+  EXPECT_EQ(std::memcmp(plain.data(), guided.data(), plain.size() * sizeof(float)), 0);
 }
 
 // A key that one row sees and another does not must reach the first only.

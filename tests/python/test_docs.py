@@ -37,8 +37,9 @@ def test_python_page(folder, capsys):
         exec(compile(snippet, "docs/python.md", "exec"), names)
     printed = capsys.readouterr().out.splitlines()
     assert printed[1].startswith("(6, 14)")
-    assert printed[2].startswith("[infer] the policy has no camera 'rear', only ")
-    assert printed[3].startswith("3 ")
+    assert float(printed[2]) < 0.2  # where actions are of order one
+    assert printed[3].startswith("[infer] the policy has no camera 'rear', only ")
+    assert printed[4].startswith("3 ")
 
 
 def test_c_page(folder):

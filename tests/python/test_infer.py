@@ -185,6 +185,47 @@ def test_no_reference_is_kept(policy, given):
     assert (sys.getrefcount(image), sys.getrefcount(state)) == before
 
 
+def test_a_chunk_continues_the_previous_one(policy, given):
+    previous = policy.infer(**given).actions[2:]
+    given["seed"] = 8
+    plain = policy.infer(**given).actions
+    wish = saccade.RealTime(previous, inference_delay=2, execution_horizon=3)
+    guided = policy.infer(**given, realtime=wish).actions
+    distance = np.linalg.norm(guided[:4] - previous, axis=1)
+    before = np.linalg.norm(plain[:4] - previous, axis=1)
+    assert (distance[:2] < 0.15 * before[:2]).all() and distance[2] < 0.7 * before[2]
+    assert same_bits(policy.infer(**given, realtime=wish).actions, guided)
+    assert same_bits(policy.infer(**given).actions, plain)
+    wide = saccade.RealTime(previous.astype(np.float64)[:, ::-1][:, ::-1], np.int64(2), 3)
+    assert same_bits(policy.infer(**given, realtime=wide).actions, guided)
+    for nothing in (saccade.RealTime(previous[:0], 2), saccade.RealTime(previous, 0, 3, "zeros")):
+        assert same_bits(policy.infer(**given, realtime=nothing).actions, plain)
+    for other in ({"schedule": "exp"}, {"schedule": "ones"}, {"max_guidance_weight": 3}):
+        wish = saccade.RealTime(previous, 0, 4, **other)
+        assert not same_bits(policy.infer(**given, realtime=wish).actions,
+                             policy.infer(**given, realtime=saccade.RealTime(previous, 0, 4)).actions)
+
+
+@pytest.mark.parametrize("wish, sentence", [
+    ({"previous_actions": np.zeros((3, 13))}, r"previous_actions must be numbers \[rows, 14\]"),
+    ({"previous_actions": np.zeros((7, 14))}, "previous_action_count is 7"),
+    ({"previous_actions": np.full((3, 14), np.nan)}, "previous action 0 value 0 is not finite"),
+    ({"inference_delay": 6}, "the inference delay is 6 actions"),
+    ({"inference_delay": 1.5}, "inference_delay must be a whole number of actions, it is 1.5"),
+    ({"inference_delay": 3, "execution_horizon": 2}, "beyond the execution horizon of 2"),
+    ({"execution_horizon": 0}, "execution_horizon must be at least 1"),
+    ({"schedule": "LINEAR"}, "schedule must be one of linear, exp, ones, zeros"),
+    ({"max_guidance_weight": 0}, "max_guidance_weight must be finite and positive"),
+])
+def test_a_false_wish_to_continue_is_named(policy, given, wish, sentence):
+    given["realtime"] = saccade.RealTime(**{"previous_actions": np.zeros((3, 14)),
+                                            "inference_delay": 0, **wish})
+    with pytest.raises(saccade.InvalidArgument, match=sentence):
+        policy.infer(**given)
+    with pytest.raises(saccade.InvalidArgument, match="must be a saccade.RealTime"):
+        policy.infer(**{**given, "realtime": {"inference_delay": 1}})
+
+
 def test_a_cut_prompt_is_a_warning(policy, given):
     chunk = policy.infer(**{**given, "tokens": [5] * 300})
     assert chunk.warnings == ("the prompt has 300 tokens and is cut to 200",)
@@ -194,6 +235,6 @@ def test_a_cut_prompt_is_a_warning(policy, given):
 def test_structs_are_those_of_the_header(policy):
     from saccade import _library as c
 
-    sizes = {"Option": 16, "Frame": 56, "Observation": 96, "StageTime": 16, "Chunk": 104,
-             "StageStats": 40, "Stats": 48}
+    sizes = {"Option": 16, "Frame": 56, "Realtime": 48, "Observation": 96, "StageTime": 16,
+             "Chunk": 104, "StageStats": 40, "Stats": 48}
     assert {name: ctypes.sizeof(getattr(c, name)) for name in sizes} == sizes

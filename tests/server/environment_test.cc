@@ -144,5 +144,86 @@ TEST(Environment, ComesFromTheOpenpiConfigOrAName) {
   EXPECT_STREQ(default_openpi_config("aloha"), "pi05_aloha");
 }
 
+/// An observation of the policy's own keys, whose last key is left to the caller.
+Packed& begin_realtime(Packed& message) {
+  message.map(3).text("front").array("|u1", {1, 2, 3}, kChannelsLast);
+  return state(message, "state", 3).text("rtc");
+}
+
+TEST(Environment, ReadsAWishForRealTimeChunking) {
+  const Environment env = make_environment("", "", three_cameras());
+  Packed message;
+  begin_realtime(message).map(5).text("prev_actions");
+  message.array("<f8", {2, 3}, std::vector<double>{1, 2, 3, 4, 5, 6});
+  message.text("inference_delay").number(2).text("execution_horizon").number(7);
+  message.text("schedule").text("exp").text("max_guidance_weight").number(2.5);
+  const Observed observed(env, message);
+  ASSERT_TRUE((*observed).realtime.has_value());
+  const RealTime& wish = *(*observed).realtime;
+  EXPECT_EQ(wish.previous, (std::vector<float>{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(wish.rows, 2);
+  EXPECT_EQ(wish.inference_delay, 2);
+  EXPECT_EQ(wish.execution_horizon, 7);
+  EXPECT_EQ(wish.schedule, Schedule::kExp);
+  EXPECT_EQ(wish.max_weight, 2.5);
+  EXPECT_EQ((*observed).frames.size(), 1u);
+
+  Packed brief;
+  begin_realtime(brief).map(2).text("prev_actions").array("<f4", {0, 3}, std::vector<float>{});
+  brief.text("inference_delay").number(0);
+  const Observed empty(env, brief);
+  EXPECT_EQ((*empty).realtime->rows, 0);
+  EXPECT_EQ((*empty).realtime->execution_horizon, 10);
+  EXPECT_EQ((*empty).realtime->schedule, Schedule::kLinear);
+}
+
+TEST(Environment, AFalseWishForRealTimeChunkingIsNamed) {
+  const Environment env = make_environment("", "", three_cameras());
+  const auto expect_refused = [&](auto fill, const char* part) {
+    Packed message;
+    fill(begin_realtime(message));
+    EXPECT_REFUSED(Observed(env, message), part);
+  };
+  const auto actions = [](Packed& packed) -> Packed& {
+    packed.text("prev_actions");
+    return packed.array("<f8", {1, 2}, std::vector<double>{1, 2});
+  };
+  expect_refused([](Packed& p) { p.number(1); }, "'rtc' must be a map");
+  expect_refused([&](Packed& p) { p.map(1), actions(p); }, "'rtc' has no 'inference_delay'");
+  expect_refused([](Packed& p) { p.map(1).text("inference_delay").number(1); },
+                 "'rtc' has no 'prev_actions'");
+  const auto with_delay = [&](auto fill) {
+    return [=](Packed& p) {
+      p.map(2).text("inference_delay").number(1);
+      fill(p);
+    };
+  };
+  expect_refused(with_delay([](Packed& p) { p.text("prev_actions").list(1).number(1.0); }),
+                 "'rtc.prev_actions' must be an array [rows, action dim]");
+  expect_refused(with_delay([](Packed& p) {
+                   p.text("prev_actions").array("<f8", {2}, std::vector<double>{1, 2});
+                 }),
+                 "'rtc.prev_actions' must be an array [rows, action dim]");
+  expect_refused(with_delay([](Packed& p) {
+                   p.text("prev_actions").array("<f8", {1, 2}, std::vector<double>{1, NAN});
+                 }),
+                 "'rtc.prev_actions' has a value that is NaN");
+  const auto with_actions = [&](auto fill) {
+    return [=](Packed& p) {
+      p.map(3);
+      actions(p).text("inference_delay");
+      fill(p);
+    };
+  };
+  expect_refused(with_actions([](Packed& p) { p.number(1.5).text("schedule").text("exp"); }),
+                 "'rtc.inference_delay' is 1.5");
+  expect_refused(with_actions([](Packed& p) { p.number(-1).text("schedule").text("exp"); }),
+                 "'rtc.inference_delay' is -1");
+  expect_refused(with_actions([](Packed& p) { p.number(1).text("schedule").text("cubic"); }),
+                 "'cubic' is not linear, exp, ones or zeros");
+  expect_refused(with_actions([](Packed& p) { p.number(1).text("horizon").number(3); }),
+                 "'rtc.horizon' is not known");
+}
+
 }  // namespace
 }  // namespace saccade::server

@@ -50,6 +50,26 @@ def test_a_thousand_inferences_equal_saccade_infer_bit_for_bit(robots, robot, tm
                 assert (actions == expected).all()
 
 
+@pytest.mark.parametrize("robot", CAMERAS)
+def test_a_chunk_continues_the_previous_one(robots, robot):
+    # Delta actions and ALOHA's units are undone, so that held rows come out as they went in.
+    random = np.random.default_rng(7)
+    frames = {name: picture(random, 48, 64) for name in CAMERAS[robot]}
+    state = random.uniform(-0.5, 0.5, STATE_DIM[robot])
+    with Server(*robots[robot].arguments, "--seed", 5) as server:
+        client = server.client()
+        given = observe(robot, frames, state, "pick up the red cube")
+        left = client.infer(given)["actions"][3:]
+        moved = observe(robot, frames, state + 0.05, "pick up the red cube")
+        wish = {"prev_actions": left, "inference_delay": 4, "execution_horizon": 6}
+        guided = client.infer({**moved, "rtc": wish})["actions"]
+        plain = client.infer(moved)["actions"]
+        held, free = (np.abs(chunk[:4] - left[:4]).mean(axis=0) for chunk in (guided, plain))
+        assert (held < 0.3 * free + 1e-6).all()
+        with pytest.raises(RuntimeError, match="beyond the execution horizon of 2"):
+            client.infer({**moved, "rtc": {**wish, "execution_horizon": 2}})
+
+
 def as_float(pixels, dtype):
     """Floats that NumPy's (255 * x).astype(uint8) turns into some picture, and that picture."""
     floats = (pixels / 255).astype(dtype)

@@ -14,6 +14,20 @@ enum class Activation : std::uint8_t {
   kGeglu,  // gelu(first half of the columns) * second half
 };
 
+/// Pulls what a row would become at time 0, residual - time * v, towards a target (real-time
+/// chunking):
+///
+///   guided(v) = v - weights[row] * (target - (residual - time * v))
+///
+/// A row whose weight is 0 keeps its bits, whatever its target holds.
+struct Guidance {
+  Tensor target = {};   // [m, n] f32; not out
+  Tensor weights = {};  // [m] f32
+  float time = 0;
+
+  explicit operator bool() const { return bool(weights); }
+};
+
 /// What gemm does to a product before it is stored. Operands that are not given are skipped.
 struct GemmEpilogue {
   RowNorm norm = {};
@@ -23,9 +37,10 @@ struct GemmEpilogue {
   Tensor residual = {};  // [m, n] of out's type; may be out
   NormOutputs next = {};
   ScaledMatrix quantized = {};  // [m, n]: also out as ops::quantize gives it; out is then scratch
+  Guidance guidance = {};       // needs the residual
 };
 
-/// out = residual + gate * activation(norm * (x weight^T) + bias)
+/// out = residual + gate * guided(activation(norm * (x weight^T) + bias))
 ///
 ///   x       [m, k]  f32, bf16, f16, or e4m3 with scales
 ///   weight  [n, k]  f32, bf16, f16, or e4m3 with scales [1, n], as PyTorch's Linear stores it
@@ -33,7 +48,7 @@ struct GemmEpilogue {
 ///   out     [m, n]  f32, bf16 or f16; not x
 ///
 /// Sums and the epilogue in f32, one rounding at the store. Any mix of types.
-/// Overlap: reads weight before the previous kernel has finished.
+/// Overlap: reads weight and guidance before the previous kernel has finished.
 void gemm(const Stream&, const ScaledMatrix& x, const ScaledMatrix& weight, const GemmEpilogue&,
           Tensor out);
 

@@ -26,6 +26,12 @@ struct ColumnTerms {
   float2 scale = {0, 0};
 };
 
+/// What guidance reads for a pair of columns of a row. No kernel of a chain writes any of it.
+struct GuidanceTerms {
+  float weight = 0;
+  float2 target = {0, 0};
+};
+
 /// values[column] and its right neighbour, where that is below n.
 __device__ inline float2 pair_of(const float* values, int column, int n) {
   return {values[column], column + 1 < n ? values[column + 1] : 0.0f};
@@ -84,8 +90,25 @@ __device__ inline void store_columns(const GemmParams& p, void* data, DType dtyp
   if (inside) store_element(data, dtype, index + 1, value.y);
 }
 
+/// None for rows and columns beyond m and n.
+__device__ inline GuidanceTerms guidance_terms(const GemmParams& p, int row, int column) {
+  if (!p.guidance_weights || row >= p.m || column >= p.n) return {};
+  const std::int64_t index = std::int64_t(row) * p.n + column;
+  return {p.guidance_weights[row],
+          load_columns(p, p.guidance_target, DType::kF32, index, column + 1 < p.n)};
+}
+
+/// The value itself where the weight is 0, so that nothing of the guidance changes its bits.
+__device__ inline float guided(const GemmParams& p, float weight, float target, float residual,
+                               float value) {
+  if (weight == 0) return value;
+  return value - weight * (target - (residual - p.guidance_time * value));
+}
+
+/// All but the addition of the residual.
 __device__ inline float2 finished_sums(const GemmParams& p, const ColumnTerms& terms, float factor,
-                                       float2 sum, float2 up) {
+                                       float2 sum, float2 up, const GuidanceTerms& guidance,
+                                       float2 residual) {
   float2 value = {factor * sum.x + terms.bias.x, factor * sum.y + terms.bias.y};
   if (p.activation == Activation::kGeglu) {
     value.x = gelu(value.x) * (factor * up.x + terms.up_bias.x);
@@ -94,6 +117,8 @@ __device__ inline float2 finished_sums(const GemmParams& p, const ColumnTerms& t
     value.x = activate(p.activation, value.x);
     value.y = activate(p.activation, value.y);
   }
+  value = {guided(p, guidance.weight, guidance.target.x, residual.x, value.x),
+           guided(p, guidance.weight, guidance.target.y, residual.y, value.y)};
   return {value.x * terms.gate.x, value.y * terms.gate.y};
 }
 
@@ -115,12 +140,13 @@ __device__ inline void finish_pairs(const GemmParams& p, const SumTile& tile,
     const float2 sum = *reinterpret_cast<const float2*>(sums);
     const bool geglu = p.activation == Activation::kGeglu;
     const float2 up = geglu ? *reinterpret_cast<const float2*>(sums + tile.up) : float2{0, 0};
-    values[i] = finished_sums(p, terms, factors[i], sum, up);
-    if (column + 1 >= p.n) values[i].y = 0;
-    if (!p.residual) continue;
     const std::int64_t index = std::int64_t(row) * p.n + column;
-    const float2 residual = load_columns(p, p.residual, p.out_type, index, column + 1 < p.n);
-    values[i] = {values[i].x + residual.x, values[i].y + residual.y};
+    float2 residual = {0, 0};
+    if (p.residual) residual = load_columns(p, p.residual, p.out_type, index, column + 1 < p.n);
+    values[i] =
+        finished_sums(p, terms, factors[i], sum, up, guidance_terms(p, row, column), residual);
+    if (column + 1 >= p.n) values[i].y = 0;
+    if (p.residual) values[i] = {values[i].x + residual.x, values[i].y + residual.y};
   }
 }
 

@@ -40,9 +40,20 @@ void check_norm(const Stream& stream, const RowNorm& norm, int m) {
                 "norm.squares must be [", m, ", parts], got ", norm.squares.shape.str());
 }
 
+void check_guidance(const Stream& stream, const GemmEpilogue& epilogue, const Tensor& out) {
+  const auto& [target, weights, time] = epilogue.guidance;
+  if (!epilogue.guidance) return;
+  detail::check_given(kOp, stream, {{"guidance.target", target}, {"guidance.weights", weights}});
+  SACCADE_CHECK(bool(epilogue.residual), kOp, "guidance needs a residual");
+  detail::check_shape(kOp, {"guidance.target", target}, out.shape);
+  detail::check_type(kOp, {"guidance.target", target}, DType::kF32);
+  detail::check_apart(kOp, {"out", out}, {"guidance.target", target});
+  check_vector("guidance.weights", weights, out.shape[0]);
+}
+
 void check_epilogue(const Stream& stream, const GemmEpilogue& epilogue, int weight_rows,
                     const Tensor& out) {
-  const auto& [norm, bias, activation, gate, residual, next, quantized] = epilogue;
+  const auto& [norm, bias, activation, gate, residual, next, quantized, guidance] = epilogue;
   detail::check_optional(kOp, stream, {{"bias", bias}, {"gate", gate}, {"residual", residual}});
   check_norm(stream, norm, out.shape[0]);
   check_vector("bias", bias, weight_rows);
@@ -54,6 +65,7 @@ void check_epilogue(const Stream& stream, const GemmEpilogue& epilogue, int weig
   }
   detail::check_norm_outputs(kOp, stream, next, out);
   detail::check_quantized(kOp, stream, quantized, out);
+  check_guidance(stream, epilogue, out);
 }
 
 }  // namespace
@@ -112,7 +124,10 @@ GemmParams gemm_params(const Stream& stream, const ScaledMatrix& scaled_x,
           .weight_scales = scaled_weight.scales.as<float>(),
           .quantized = epilogue.quantized.values.data,
           .quantized_scales = epilogue.quantized.scales.as<float>(),
-          .quantized_blocks = epilogue.quantized ? epilogue.quantized.scales.shape[0] : 0};
+          .quantized_blocks = epilogue.quantized ? epilogue.quantized.scales.shape[0] : 0,
+          .guidance_target = epilogue.guidance.target.as<float>(),
+          .guidance_weights = epilogue.guidance.weights.as<float>(),
+          .guidance_time = epilogue.guidance.time};
 }
 
 OpRecord describe_gemm(const char* op, const GemmParams& p) {

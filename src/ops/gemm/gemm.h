@@ -40,6 +40,10 @@ struct GemmParams {
   void* quantized;          // [m, n] e4m3
   float* quantized_scales;  // [quantized_blocks, m]
   int quantized_blocks;
+
+  const float* guidance_target;   // [m, n]
+  const float* guidance_weights;  // [m]
+  float guidance_time;
 };
 
 /// gemm.out is qkv, the scratch; rope reads it where the projection does not rotate by itself.
@@ -69,8 +73,8 @@ void gemm_cuda(const GemmParams&, const Stream&);
 /// Any types and any shape, one thread for each element of a small tile.
 void gemm_simple(const GemmParams&, CUstream_st*);
 
-/// At most 32 columns of k <= 2048 with nothing for a next norm, or k <= 64; k a multiple of 4, not
-/// kGeglu (any GPU).
+/// At most 32 columns of k <= 2048 with nothing for a next norm, or k <= 64 without guidance; k a
+/// multiple of 4, not kGeglu (any GPU).
 bool gemm_thin_takes(const GemmParams&);
 void gemm_thin(const GemmParams&, CUstream_st*);
 
@@ -78,13 +82,14 @@ void gemm_thin(const GemmParams&, CUstream_st*);
 bool gemm_mma_takes(const GemmParams&);
 void gemm_mma(const GemmParams&, CUstream_st*);
 
-/// x and weight both bf16, both f16 or both e4m3, rows of 16-byte multiples (sm_90).
+/// x and weight both bf16, both f16 or both e4m3, rows of 16-byte multiples, no guidance (sm_90).
 bool gemm_sm90_takes(const GemmParams&);
 void gemm_sm90(const GemmParams&, CUstream_st*);
 bool project_qkv_sm90_takes(const QkvParams&);
 void project_qkv_sm90(const QkvParams&, CUstream_st*);
 
-/// At most 64 rows of bf16 times bf16 or e4m3, where reading the weights is the work (sm_90).
+/// At most 64 rows of bf16 times bf16 or e4m3, where reading the weights is the work; no guidance
+/// (sm_90).
 bool gemm_skinny_takes(const GemmParams&);
 void gemm_skinny(const GemmParams&, CUstream_st*);
 bool project_qkv_skinny_takes(const QkvParams&);

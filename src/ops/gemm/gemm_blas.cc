@@ -98,8 +98,11 @@ float finish_row(const GemmParams& p, int row, int column, int count, float* val
   if (p.bias) add(values, p.bias + column, count);
   if (p.bias && up) add(up, p.bias + p.n + column, count);
   activate(p.activation, values, up, count);
-  if (p.gate) multiply(values, p.gate + column, count);
   const std::int64_t first = std::int64_t(row) * p.n + column;
+  for (int i = 0; p.guidance_weights && i < count; ++i) {
+    values[i] = guided(p, row, first + i, values[i]);
+  }
+  if (p.gate) multiply(values, p.gate + column, count);
   visit_type(p.out_type, [&]<typename T>() {
     if (p.residual) {
       const T* residual = static_cast<const T*>(p.residual) + first;

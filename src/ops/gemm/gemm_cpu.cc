@@ -43,6 +43,7 @@ void gemm_cpu(const GemmParams& p) {
     for (std::int64_t column = 0; column < p.n; ++column) {
       const std::int64_t index = row * p.n + column;
       float value = activated(p, row, column);
+      if (p.guidance_weights) value = guided(p, row, index, value);
       if (p.gate) value *= p.gate[column];
       if (p.residual) value += load(p.residual, p.out_type, index);
       store(p.out, p.out_type, index, value);

@@ -147,7 +147,10 @@ bool operands_taken(const GemmParams& p) {
 
 bool gemm_skinny_takes(const GemmParams& p) {
   using namespace skinny;
-  if (!operands_taken(p) || !aligned({p.out, p.gate, p.residual, p.scale, p.scaled})) return false;
+  if (!operands_taken(p) || !aligned({p.out, p.gate, p.residual, p.scale, p.scaled}) ||
+      p.guidance_weights) {
+    return false;
+  }
   if (p.activation == Activation::kGeglu) {
     return p.n % 32 == 0 && splits(p, kGegluSplit) && !p.gate && !p.residual && !p.scaled;
   }

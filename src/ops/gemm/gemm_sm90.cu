@@ -148,7 +148,7 @@ bool gemm_sm90_takes(const GemmParams& p) {
                                     : p.n % 2 == 0;
   return tensor_cores_take(p) && scales_taken(tile_problem(p).product, p) && quantized_taken(p) &&
          form_is_compiled && aligned(p.out) && aligned(p.residual) && aligned(p.scaled) &&
-         choose_tile(tile_problem(p), kTypicalMultiprocessors).has_value();
+         !p.guidance_weights && choose_tile(tile_problem(p), kTypicalMultiprocessors).has_value();
 }
 
 void gemm_sm90(const GemmParams& p, const TileChoice& choice, CUstream_st* stream) {

@@ -38,10 +38,10 @@ constexpr int kWarps = 8;  // of a CTA, each with its column
 constexpr int kWarpStep = 32 * 4;
 constexpr int kHeld = 8;  // steps whose weights stay in registers across the wait
 
-/// Lane i finishes row i; what that reads is on its way since the wait.
+/// Lane i finishes row i; what that reads is on its way since the wait, or before it.
 template <typename T, typename X>
-__global__ __launch_bounds__(32 *
-                             kWarps) void few_columns_kernel(__grid_constant__ const GemmParams p) {
+__global__ __launch_bounds__(32 * kWarps,
+                             1) void few_columns_kernel(__grid_constant__ const GemmParams p) {
   cuda::allow_next();
   const int lane = int(threadIdx.x) % 32;
   const int row = int(blockIdx.x) * kPairRows;
@@ -56,6 +56,10 @@ __global__ __launch_bounds__(32 *
   const ColumnTerms terms = column_terms(p, column);
   const bool finishes = lane < kPairRows && row + lane < p.m;
   const std::int64_t index = std::int64_t(row + lane) * p.n + column;
+  GuidanceTerms guidance;
+  if (finishes && p.guidance_weights) {
+    guidance = {p.guidance_weights[row + lane], {p.guidance_target[index], 0}};
+  }
 
   cuda::wait_for_previous();
   const std::int64_t x[kPairRows] = {std::int64_t(row) * p.k + lane * 4,
@@ -69,8 +73,8 @@ __global__ __launch_bounds__(32 *
       if (k + lane * 4 < p.k) values[r][i] = pack_at<X>(p.x, x[r] + k);
     }
   }
-  const float residual =
-      finishes && p.residual ? load_element(p.residual, p.out_type, index) : 0.0f;
+  float2 residual = {0, 0};
+  if (finishes && p.residual) residual.x = load_element(p.residual, p.out_type, index);
   float factors[kPairRows];
   norm_factors(p, row, factors);
 
@@ -87,7 +91,8 @@ __global__ __launch_bounds__(32 *
   if (!finishes) return;
   const float2 sum = {lane == 0 ? sums[0] : sums[1], 0};
   const float factor = lane == 0 ? factors[0] : factors[1];
-  store_element(p.out, p.out_type, index, finished_sums(p, terms, factor, sum, {}).x + residual);
+  const float2 value = finished_sums(p, terms, factor, sum, {}, guidance, residual);
+  store_element(p.out, p.out_type, index, value.x + residual.x);
 }
 
 // --- k <= 64: two rows and 64 columns for each warp, a pair of columns for each lane ---
@@ -200,7 +205,7 @@ __global__ __launch_bounds__(kThreads) void short_rows_kernel(
 #pragma unroll
   for (int r = 0; r < kPairRows; ++r) {
     if (row + r >= p.m) continue;
-    float2 value = finished_sums(p, terms, factors[r], sums[r], {});
+    float2 value = finished_sums(p, terms, factors[r], sums[r], {}, {}, {});
     value = {column < p.n ? value.x + residuals[r].x : 0.0f,
              column + 1 < p.n ? value.y + residuals[r].y : 0.0f};
     store_results(p, terms, row + r, column, value);
@@ -208,7 +213,7 @@ __global__ __launch_bounds__(kThreads) void short_rows_kernel(
   zero_parts_behind(p, first_row, kRows, first_column + kColumns);
 }
 
-bool has_short_rows(const GemmParams& p) { return p.k <= kShortRow; }
+bool has_short_rows(const GemmParams& p) { return p.k <= kShortRow && !p.guidance_weights; }
 
 bool has_few_columns(const GemmParams& p) {
   return p.n <= kFewColumns && p.k <= kLongestRow && !p.squares;

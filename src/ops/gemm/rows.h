@@ -4,9 +4,10 @@
 #include <cmath>
 #include <cstdint>
 
+#include "ops/elements.h"
 #include "ops/gemm/gemm.h"
 
-// The norms at both ends of a CPU gemm.
+// What the CPU gemms do to a row beside its product.
 namespace saccade::ops::detail {
 
 /// 1 / rms of a row of x, from the parts of its squares; 1 where there is no norm.
@@ -21,6 +22,14 @@ inline float norm_factor(const GemmParams& p, std::int64_t row) {
 inline float x_scale(const GemmParams& p, std::int64_t row, int i) {
   if (!p.x_scales) return 1;
   return p.x_scales[(p.x_blocks == 1 ? 0 : i / kScaleBlock) * std::int64_t(p.m) + row];
+}
+
+/// The value at `index` of out, after guidance.
+inline float guided(const GemmParams& p, std::int64_t row, std::int64_t index, float value) {
+  const float weight = p.guidance_weights[row];
+  if (weight == 0) return value;
+  const float residual = load(p.residual, p.out_type, index);
+  return value - weight * (p.guidance_target[index] - (residual - p.guidance_time * value));
 }
 
 /// The whole sum is one part.

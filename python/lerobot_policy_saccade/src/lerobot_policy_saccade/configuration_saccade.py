@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from lerobot.configs.policies import PreTrainedConfig
+from lerobot.policies.rtc.configuration_rtc import RTCConfig
 
 NOT_TRAINED = ("Saccade runs policies and does not train them: train with LeRobot's own policy, "
                "then give its checkpoint to Saccade")
@@ -29,6 +30,8 @@ class SaccadeConfig(PreTrainedConfig):
     n_action_steps: int | None = None  # of a chunk that select_action hands out before the next
     num_inference_steps: int | None = None  # denoising steps
     tokenizer_max_length: int | None = None  # the longest prompt
+
+    rtc_config: RTCConfig | None = None  # real-time chunking, for who calls predict_action_chunk
 
     model: str | None = None
     mode: str | None = None

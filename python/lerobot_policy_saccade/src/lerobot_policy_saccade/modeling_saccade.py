@@ -20,6 +20,7 @@ import saccade
 from .configuration_saccade import NOT_TRAINED, SaccadeConfig
 from .observation import STATE, feature_name, noise as noise_of, observations
 from .processor_saccade import make_saccade_pre_post_processors
+from .realtime import check_config, wishes
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +83,16 @@ class SaccadePolicy(PreTrainedPolicy):
         self._action_queue: deque[torch.Tensor] = deque()
 
     def supports_rtc(self) -> bool:
-        return False
+        return True
+
+    def init_rtc_processor(self) -> None:
+        """What LeRobot calls when it has changed config.rtc_config."""
+        check_config(self.config.rtc_config)
 
     def predict_action_chunk(self, batch: Mapping[str, Any], noise: Any = None, *,
-                             inference_delay: Any = None, prev_chunk_left_over: Any = None,
-                             execution_horizon: Any = None) -> torch.Tensor:
+                             inference_delay: int | None = None,
+                             prev_chunk_left_over: Any = None,
+                             execution_horizon: int | None = None) -> torch.Tensor:
         """Actions [batch, chunk, action_dim] in physical units, on config.device.
 
         batch  observation.images.*: float [batch, 3, height, width] from 0 to 1 or uint8
@@ -94,32 +100,36 @@ class SaccadePolicy(PreTrainedPolicy):
                task: one text, or one for each observation.
         noise  [batch, chunk, max_action_dim]; else drawn from the seed.
 
-        Raises saccade.NotSupported when an argument of real-time chunking is given.
+        Real-time chunking, by config.rtc_config:
+        prev_chunk_left_over  what is left of the last chunk, [rows, action_dim], as it came.
+        inference_delay       rows that will be executed before the new chunk is there.
+        execution_horizon     in place of the config's.
         """
-        realtime = {"inference_delay": inference_delay, "execution_horizon": execution_horizon,
-                    "prev_chunk_left_over": prev_chunk_left_over}
-        given = [key for key, value in realtime.items() if value is not None]
-        if given:
-            raise saccade.NotSupported(f"{', '.join(given)} is given, and this version, "
-                                       f"{saccade.__version__}, has no real-time chunking")
         info = self.engine.info
         seen = observations(batch, info.cameras)
         drawn: Any = [None] * len(seen)
         if noise is not None:
             drawn = noise_of(noise, len(seen), (info.chunk, info.max_action_dim))
         actions = torch.empty((len(seen), info.chunk, info.action_dim), dtype=torch.float32)
-        for out, one, start in zip(actions.numpy(), seen, drawn, strict=True):
+        continued = wishes(self.config.rtc_config, len(seen), prev_chunk_left_over,
+                           inference_delay, execution_horizon)
+        for out, one, start, wish in zip(actions.numpy(), seen, drawn, continued, strict=True):
             seed = self._next_seed() if start is None else 0
             chunk = self.engine.infer(one.images, one.state, one.prompt, noise=start, seed=seed,
-                                      out=out)
+                                      out=out, realtime=wish)
             self._tell(chunk.warnings)
         return actions.to(self.config.device)
 
     def select_action(self, batch: Mapping[str, Any], noise: Any = None,
                       **realtime: Any) -> torch.Tensor:
         """The next action [batch, action_dim] of the chunk; a new chunk after n_action_steps."""
-        if not self._action_queue or any(value is not None for value in realtime.values()):
-            chunk = self.predict_action_chunk(batch, noise, **realtime)
+        rtc = self.config.rtc_config
+        asked = any(value is not None for value in realtime.values())
+        if asked or (rtc is not None and rtc.enabled):
+            raise ValueError("real-time chunking is for programs that call predict_action_chunk: "
+                             "select_action hands out a chunk to its end")
+        if not self._action_queue:
+            chunk = self.predict_action_chunk(batch, noise)
             self._action_queue.extend(chunk[:, :self.config.n_action_steps].unbind(1))
         return self._action_queue.popleft()
 
