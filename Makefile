@@ -5,7 +5,8 @@ FUZZ_SECONDS ?= 60
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test test-server test-lerobot asan cuda gpu-bundle bench wheel performance fuzz format clean deps
+.PHONY: help build demo test test-server test-lerobot asan cuda gpu-bundle bench wheel package \
+  performance fuzz format clean deps
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -50,7 +51,7 @@ build/server-venv/done: tests/server/requirements.txt
 
 test-server: build build/server-venv/done ## Runs openpi's own client (from PyPI) against the server
 	SACCADE_BIN=$(CURDIR)/build/cpu/bin/saccade PYTHONDONTWRITEBYTECODE=1 \
-	  build/server-venv/bin/python -m pytest -q -p no:cacheprovider tests/server
+	  build/server-venv/bin/python -m pytest -q -rs -p no:cacheprovider tests/server
 
 build/lerobot-venv/done: tests/lerobot/requirements.txt python/lerobot_policy_saccade/pyproject.toml
 	@tools/install_dependencies.sh server
@@ -81,6 +82,15 @@ bench: build/cpu/build.ninja ## Times every op, on a GPU where one is there
 wheel: ## Makes a self-contained Python wheel in build/wheel
 	@tools/install_dependencies.sh wheel
 	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) tools/make_wheel.sh $(PYTHON) build/wheel
+
+package: wheel ## Makes a relocatable tarball, tries it elsewhere, and puts it beside the wheel in build/dist
+	cmake -S . -B build/package -G Ninja -DCMAKE_BUILD_TYPE=Release -DSACCADE_TESTS=OFF \
+	  -DSACCADE_STATIC_CUDART=ON $(PACKAGE_OPTIONS)
+	cmake --build build/package -j $(JOBS) --target saccade saccade_shared
+	rm -rf build/dist
+	tools/make_package.sh build/package build/dist
+	tools/test_package.sh build/dist/*.tar.gz
+	cp build/wheel/*.whl build/dist/
 
 performance: ## Makes docs/performance.md of the results in bench/results
 	$(PYTHON) tools/make_performance_page.py

@@ -33,7 +33,7 @@ constexpr auto kHelp = R"(Examples:
       measures how long an inference takes, without any file
 
 saccade COMMAND --help explains a command.
-Exit status: 0 done, 1 verify failed, 2 bad input or usage, 3 anything else.)";
+Exit status: 0 done, 1 verify or replay failed, 2 bad input or usage, 3 anything else.)";
 
 int report(std::string message, int status) {
   while (!message.empty() && message.back() == '\n') message.pop_back();
@@ -57,6 +57,7 @@ int run(int argc, char** argv) {
   add_verify(app, status);
   add_bench(app, status);
   add_profile(app, status);
+  add_replay(app, status);
   add_serve(app, status);
   add_synth(app, status);
   add_tiles(app, status);

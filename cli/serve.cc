@@ -10,6 +10,7 @@
 #include "progress.h"
 #include "server/access.h"
 #include "server/log.h"
+#include "server/recorder.h"
 #include "server/server.h"
 
 namespace saccade::cli {
@@ -23,6 +24,8 @@ constexpr auto kExample = R"(Examples:
   saccade serve my_lerobot_policy --env libero
       takes openpi's observations of LIBERO for a LeRobot policy; without --env, the keys are the
       policy's camera names, "state" and "prompt"
+  saccade serve ~/pi05_libero --openpi-config pi05_libero --record monday/
+      keeps every request and its reply; saccade replay monday/ runs them again
 
 GET /healthz, /metrics and / (a status page) answer during inference. docs/serving.md has the wire.)";
 
@@ -35,6 +38,8 @@ struct Arguments {
   std::optional<std::uint64_t> seed;
   server::ServerOptions server;
   server::ServiceOptions service;
+  server::RecorderOptions record;
+  std::uint64_t record_limit_mb = 1024;
 };
 
 /// openpi's facts about a robot are in no file of its checkpoints, so --env stands for its config.
@@ -79,6 +84,11 @@ void run_serve(Arguments& arguments) {
   arguments.server.max_message_bytes = arguments.max_message_mb << 20;
   arguments.service.seed = arguments.seed ? *arguments.seed : random_seed();
   server::Server server(arguments.server);
+  std::optional<server::Recorder> recorder;
+  if (!arguments.record.directory.empty()) {
+    arguments.record.limit_bytes = arguments.record_limit_mb << 20;
+    recorder.emplace(arguments.record);
+  }
 
   arguments.load.progress = progress_bar();
   Policy policy = Policy::load(arguments.checkpoint, arguments.load);
@@ -98,6 +108,10 @@ void run_serve(Arguments& arguments) {
     server::log_line("info", "camera", {{"key", camera.key}, {"policy", camera.camera}});
   }
 
+  if (recorder) {
+    recorder->start(server::index_header(arguments.checkpoint, arguments.load, info));
+    arguments.service.recorder = &*recorder;
+  }
   server::Service service(
       info, environment, [&](const Observation& observation) { return policy.infer(observation); },
       arguments.service);
@@ -126,6 +140,22 @@ void add_network_options(CLI::App& command, Arguments& arguments) {
       ->type_name("FILE");
 }
 
+void add_record_options(CLI::App& command, Arguments& arguments) {
+  CLI::Option* record =
+      command
+          .add_option_function<std::string>(
+              "--record",
+              [&](const std::string& directory) { arguments.record.directory = directory; },
+              "Writes every request and its reply to a new directory, for saccade replay")
+          ->type_name("DIR");
+  command
+      .add_option("--record-limit", arguments.record_limit_mb,
+                  "Largest recording in MiB; 1024 if not given. What comes later is counted")
+      ->check(CLI::Range(1, 1 << 30))
+      ->needs(record)
+      ->type_name("MB");
+}
+
 }  // namespace
 
 void add_serve(CLI::App& app, int& status) {
@@ -151,6 +181,7 @@ void add_serve(CLI::App& app, int& status) {
       ->type_name("N");
   command->add_flag("--log-requests", arguments->service.log_requests,
                     "Logs a line for every request, with its seed");
+  add_record_options(*command, *arguments);
   add_load_options(*command, arguments->load);
   command->footer(kExample);
   command->callback([arguments, &status] {

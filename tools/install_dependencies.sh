@@ -6,6 +6,7 @@
 #   tools/install_dependencies.sh format     also clang-format
 #   tools/install_dependencies.sh wheel      also venv, which pip comes with
 #   tools/install_dependencies.sh server     the same, for `make test-server`
+#   tools/install_dependencies.sh browser    also Chromium, which shows `make test-server` the status page
 set -euo pipefail
 
 packages=(
@@ -36,8 +37,16 @@ case "${1:-}" in
     ;;
   format) packages+=(clang-format) ;;
   wheel | server) packages+=(python3-venv) ;;
+  browser)
+    # Ubuntu's package is a snap, which no container runs.
+    if grep -q '^ID=ubuntu' /etc/os-release; then
+      echo "Ubuntu has no Chromium as a package: install one, and put it on the PATH as chromium" >&2
+      exit 1
+    fi
+    packages+=(python3-venv chromium)
+    ;;
   *)
-    echo "usage: $0 [fuzz|format|wheel|server]" >&2
+    echo "usage: $0 [fuzz|format|wheel|server|browser]" >&2
     exit 2
     ;;
 esac

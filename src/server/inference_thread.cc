@@ -47,7 +47,10 @@ void InferenceThread::work() {
     Request request = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();
-    if (!*request.abandoned) request.done(run(request));
+    if (!*request.abandoned) {
+      Outcome outcome = run(request);
+      request.done(request.input.observation, std::move(outcome));
+    }
     request = {};  // not under the lock: it may hold the last reference to a connection
     lock.lock();
   }

@@ -36,7 +36,8 @@ struct Request {
   DecodedObservation input;
   Clock::time_point received;
   std::shared_ptr<const std::atomic<bool>> abandoned;  // by a client that has left
-  std::function<void(Outcome)> done;                   // called on the inference thread
+  /// Called on the inference thread, with the observation as it ran.
+  std::function<void(const Observation&, Outcome)> done;
 };
 
 /// The one thread that uses the policy. Requests run in the order in which they come; since a

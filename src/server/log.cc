@@ -10,19 +10,6 @@
 namespace saccade::server {
 namespace {
 
-std::string now_utc() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-  const std::time_t seconds = ms / 1000;
-  std::tm utc{};
-  gmtime_r(&seconds, &utc);
-  std::array<char, 32> date{};
-  std::strftime(date.data(), date.size(), "%Y-%m-%dT%H:%M:%S", &utc);
-  std::array<char, 48> text{};
-  std::snprintf(text.data(), text.size(), "%s.%03dZ", date.data(), int(ms % 1000));
-  return text.data();
-}
-
 /// In quotes where a reader could not tell where it ends. Control characters become spaces, so that
 /// no client writes lines of its own.
 std::string word(std::string_view given) {
@@ -38,6 +25,19 @@ std::string word(std::string_view given) {
 
 }  // namespace
 
+std::string utc_now() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+  const std::time_t seconds = ms / 1000;
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  std::array<char, 32> date{};
+  std::strftime(date.data(), date.size(), "%Y-%m-%dT%H:%M:%S", &utc);
+  std::array<char, 48> text{};
+  std::snprintf(text.data(), text.size(), "%s.%03dZ", date.data(), int(ms % 1000));
+  return text.data();
+}
+
 std::string format_line(std::string_view level, std::string_view event,
                         std::initializer_list<LogField> fields) {
   std::ostringstream line;
@@ -48,7 +48,7 @@ std::string format_line(std::string_view level, std::string_view event,
 
 void log_line(std::string_view level, std::string_view event,
               std::initializer_list<LogField> fields) {
-  const std::string line = now_utc() + ' ' + format_line(level, event, fields) + '\n';
+  const std::string line = utc_now() + ' ' + format_line(level, event, fields) + '\n';
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 

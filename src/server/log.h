@@ -24,6 +24,9 @@ struct LogField {
 /// Any thread may.
 void log_line(std::string_view level, std::string_view event, std::initializer_list<LogField>);
 
+/// 2026-10-07T12:00:00.123Z
+std::string utc_now();
+
 /// The line without its time, for tests.
 std::string format_line(std::string_view level, std::string_view event,
                         std::initializer_list<LogField>);

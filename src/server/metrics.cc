@@ -12,6 +12,8 @@ namespace {
 constexpr std::array<const char*, 5> kErrorNames = {"message", "observation", "deadline", "device",
                                                     "internal"};
 
+constexpr std::array<const char*, 3> kDropNames = {"queue", "limit", "disk"};
+
 void head(std::ostream& out, const char* name, const char* type, const char* help) {
   out << "# HELP " << name << ' ' << help << "\n# TYPE " << name << ' ' << type << '\n';
 }
@@ -40,7 +42,19 @@ void write_device(std::ostream& out, const PolicyInfo& info) {
   }
 }
 
+void write_recording(std::ostream& out, const RecordCounts& counts) {
+  metric(out, "saccade_record_requests_total", "counter", "Requests recorded.", counts.recorded);
+  metric(out, "saccade_record_bytes", "gauge", "Size of the recording.", counts.bytes);
+  constexpr auto kName = "saccade_record_dropped_total";
+  head(out, kName, "counter", "Requests that are not in the recording, by reason.");
+  for (std::size_t i = 0; i < kDropNames.size(); ++i) {
+    out << kName << "{reason=\"" << kDropNames[i] << "\"} " << counts.dropped[i] << '\n';
+  }
+}
+
 }  // namespace
+
+const char* name_of(DropReason reason) { return kDropNames[std::size_t(reason)]; }
 
 const char* name_of(ErrorKind kind) { return kErrorNames[std::size_t(kind)]; }
 
@@ -109,6 +123,7 @@ std::string Metrics::text(const PolicyInfo& info, const Gauges& gauges) const {
          gauges.queue_length);
   metric(out, "saccade_connections", "gauge", "Clients that are connected.", gauges.connections);
   write_device(out, info);
+  if (gauges.recording) write_recording(out, *gauges.recording);
   const std::lock_guard lock(mutex_);
   metric(out, "saccade_connections_total", "counter", "Clients that have connected.", connections_);
   metric(out, "saccade_requests_total", "counter", "Observations received.", requests_);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -16,6 +17,20 @@ enum class ErrorKind : std::uint8_t { kMessage, kObservation, kDeadline, kDevice
 
 const char* name_of(ErrorKind);  // "deadline"
 
+/// Why a request is not in the recording: it came too fast, there were too many, or the disk
+/// failed.
+enum class DropReason : std::uint8_t { kQueue, kLimit, kDisk };
+
+const char* name_of(DropReason);  // "queue"
+
+struct RecordCounts {
+  std::uint64_t recorded = 0;
+  std::array<std::uint64_t, 3> dropped{};  // by reason
+  std::uint64_t bytes = 0;                 // on the disk
+
+  std::uint64_t all_dropped() const { return dropped[0] + dropped[1] + dropped[2]; }
+};
+
 /// What the server counts, in Prometheus' text format. Any thread may call anything.
 class Metrics {
  public:
@@ -23,6 +38,7 @@ class Metrics {
   struct Gauges {
     std::size_t queue_length = 0;
     std::size_t connections = 0;
+    std::optional<RecordCounts> recording = std::nullopt;
   };
 
   void count_request();

@@ -31,6 +31,7 @@ Service::Service(PolicyInfo info, Environment environment, InferenceThread::Infe
     : info_(std::move(info)),
       environment_(std::move(environment)),
       log_requests_(options.log_requests),
+      recorder_(options.recorder),
       status_(info_, environment_.name),
       thread_(
           [this, infer = std::move(infer)](const Observation& observation) {
@@ -78,18 +79,39 @@ void Service::submit(Message message) {
     kind = ErrorKind::kObservation;
     request.input = decode_observation(environment_, value);
   } catch (const InvalidArgument& error) {
-    return refuse(message, kind, error.what());
+    Outcome outcome;
+    outcome.error = kind;
+    outcome.message = error.what();
+    record(message, nullptr, outcome);
+    return refuse(message, kind, outcome.message);
   }
   const double decode_ms = milliseconds_between(message.received, Clock::now());
   request.received = message.received;
   request.abandoned = message.abandoned;
-  request.done = [this, decode_ms, message = std::move(message)](Outcome outcome) {
-    finish(message, decode_ms, std::move(outcome));
+  request.done = [this, decode_ms, message = std::move(message)](const Observation& observation,
+                                                                 Outcome outcome) {
+    finish(message, decode_ms, observation, std::move(outcome));
   };
   thread_.submit(std::move(request));
 }
 
-void Service::finish(const Message& message, double decode_ms, Outcome outcome) {
+void Service::record(const Message& message, const Observation* observation,
+                     const Outcome& outcome) {
+  if (recorder_ == nullptr) return;
+  RecordedRequest request;
+  request.time = utc_now();
+  request.error = valid_utf8(outcome.message);
+  request.connection = message.connection;
+  request.seed = outcome.seed;
+  request.queue_ms = outcome.queue_ms;
+  request.policy_ms = outcome.policy_ms;
+  request.total_ms = milliseconds_between(message.received, Clock::now());
+  recorder_->record(std::move(request), observation, outcome.chunk);
+}
+
+void Service::finish(const Message& message, double decode_ms, const Observation& observation,
+                     Outcome outcome) {
+  record(message, &observation, outcome);
   if (outcome.error == ErrorKind::kDevice) {
     const std::lock_guard lock(mutex_);
     device_failure_ = outcome.message;
@@ -126,7 +148,9 @@ Page Service::page(std::string_view path) {
   if (path == "/healthz") return {.body = "OK\n"};
   if (path == "/metrics") {
     return {.type = "text/plain; version=0.0.4; charset=utf-8",
-            .body = metrics_.text(info_, {thread_.length(), status_.connections()})};
+            .body = metrics_.text(info_,
+                                  {thread_.length(), status_.connections(),
+                                   recorder_ ? std::optional(recorder_->counts()) : std::nullopt})};
   }
   if (path == "/") {
     return {.type = "text/html; charset=utf-8", .body = std::string(status_page())};

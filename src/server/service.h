@@ -12,6 +12,7 @@
 #include "server/environment.h"
 #include "server/inference_thread.h"
 #include "server/metrics.h"
+#include "server/recorder.h"
 #include "server/status.h"
 
 namespace saccade::server {
@@ -20,6 +21,7 @@ struct ServiceOptions {
   std::uint64_t seed = 0;  // of the first request's noise
   std::optional<double> deadline_ms = std::nullopt;
   bool log_requests = false;
+  Recorder* recorder = nullptr;  // has started, and outlives the service
 };
 
 /// What a client is sent: a binary message with actions, or a text that names an error.
@@ -67,12 +69,14 @@ class Service {
   std::string device_failure() const;
 
  private:
-  void finish(const Message&, double decode_ms, Outcome);
+  void finish(const Message&, double decode_ms, const Observation&, Outcome);
+  void record(const Message&, const Observation*, const Outcome&);
   void refuse(const Message&, ErrorKind, const std::string& sentence, bool closes = true);
 
   PolicyInfo info_;
   Environment environment_;
   bool log_requests_;
+  Recorder* recorder_;
   Metrics metrics_;
   Status status_;
   mutable std::mutex mutex_;
