@@ -1,6 +1,7 @@
 // Times ops, one line a case, on the GPU where one is there and on the CPU elsewhere:
 //
 //   op_bench [part of a name]
+//   op_bench --bits N [part of a name]   runs each case N times, and says whether its bits differ
 //
 // The cases are those of the tests, and on a GPU the ops of a policy at full size ("policy/...").
 // Weights come from HBM: every op of a recorded graph has its own copy, and all copies are more
@@ -30,7 +31,7 @@ using testing::Operand;
 
 // What an H200 sustains, measured.
 constexpr double kBytesPerUs = 4.55e6;
-constexpr double kFlopsPerUs = 790e6;
+constexpr double kFlopsPerUs = 790e6;  // of e4m3 with e4m3 twice that, by the data sheet
 
 constexpr std::size_t kColdBytes = 120'000'000;  // twice the cache
 constexpr int kMostOps = 200;                    // in one graph
@@ -169,7 +170,8 @@ GpuTime time_on_gpu(const OpCase& op, const Stream& stream) {
 }
 
 void print(const OpCase& op, const GpuTime& time, bool on_gpu) {
-  const double floor_us = std::max(op.flops / kFlopsPerUs, op.bytes / kBytesPerUs);
+  const double rate = op.inputs[0].dtype == DType::kE4m3 ? 2 * kFlopsPerUs : kFlopsPerUs;
+  const double floor_us = std::max(op.flops / rate, op.bytes / kBytesPerUs);
   std::printf("%-56s %10.2f us | %8.3f TFLOP/s | %6.3f TB/s", op.name.c_str(), time.us,
               op.flops / time.us * 1e-6, op.bytes / time.us * 1e-6);
   if (on_gpu && floor_us > 0) std::printf(" | %3.0f %% of floor", 100 * floor_us / time.us);
@@ -178,7 +180,42 @@ void print(const OpCase& op, const GpuTime& time, bool on_gpu) {
   std::fflush(stdout);
 }
 
-void run(const std::string& part) {
+/// Runs of a case, all from the same operands, that leave other bits than the first.
+int runs_that_differ(const OpCase& op, const Stream& stream, int runs) {
+  const Buffers host_in = make_inputs(op);
+  const Buffers before = make_outputs(op, host_in);
+  const bool on_gpu = stream.device == Device::kCuda;
+  DeviceTensors device(stream);
+  const std::vector<Tensor> in = on_gpu ? device.copy(host_in.tensors) : host_in.tensors;
+  std::vector<std::vector<std::byte>> first;
+  int differ = 0;
+  for (int i = 0; i < runs; ++i) {
+    Buffers after = before;
+    for (std::size_t k = 0; k < after.blocks.size(); ++k) {
+      after.tensors[k].data = after.blocks[k].data();
+    }
+    const std::vector<Tensor> out = on_gpu ? device.copy(after.tensors) : after.tensors;
+    op.run(stream, in, out);
+    for (std::size_t k = 0; on_gpu && k < out.size(); ++k) {
+      cuda::enqueue_download(stream, out[k].data, after.blocks[k].data(), out[k].bytes());
+    }
+    if (on_gpu) cuda::synchronize(stream);
+    if (i == 0) first = after.blocks;
+    differ += after.blocks != first;
+  }
+  return differ;
+}
+
+void compare_bits(const OpCase& op, const Stream& stream, int runs) {
+  const int differ = runs_that_differ(op, stream, runs);
+  std::printf("%-56s %s", op.name.c_str(), differ == 0 ? "same bits" : "DIFFERENT BITS");
+  if (differ > 0) std::printf(" in %d of %d runs", differ, runs);
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+/// With `runs`, compares bits; else takes the time.
+void run(const std::string& part, int runs) {
   std::shared_ptr<const Stream> gpu;
   std::vector<OpCase> cases = testing::all_cases();
   if (cuda::device_is_there()) {
@@ -189,6 +226,10 @@ void run(const std::string& part) {
   }
   for (const OpCase& op : cases) {
     if (op.name.find(part) == std::string::npos) continue;
+    if (runs > 0) {
+      compare_bits(op, gpu ? *gpu : Stream{}, runs);
+      continue;
+    }
     const GpuTime time = gpu ? time_on_gpu(op, *gpu) : GpuTime{.us = time_on_cpu(op)};
     print(op, time, gpu != nullptr);
   }
@@ -199,7 +240,9 @@ void run(const std::string& part) {
 
 int main(int argc, char** argv) {
   try {
-    saccade::bench::run(argc > 1 ? argv[1] : "");
+    const bool bits = argc > 2 && std::strcmp(argv[1], "--bits") == 0;
+    const int part = bits ? 3 : 1;
+    saccade::bench::run(argc > part ? argv[part] : "", bits ? std::atoi(argv[2]) : 0);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "op_bench: %s\n", error.what());
     return 1;
