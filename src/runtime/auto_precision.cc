@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "core/check.h"
+#include "runtime/stage_errors.h"
 
 namespace saccade {
 namespace {
@@ -47,24 +48,10 @@ Input make_input(const LoadedPolicy& policy, unsigned seed) {
   return input;
 }
 
-/// The columns of the normalised actions that a robot is given.
-std::vector<float> normalized_actions(const LoadedPolicy& policy) {
-  const Tensor x = policy.engine.host_inputs.x;
-  std::vector<float> actions;
-  for (int row = 0; row < x.shape[0]; ++row) {
-    const float* values = x.as<float>() + std::int64_t(row) * x.shape[1];
-    actions.insert(actions.end(), values, values + policy.info.action_dim);
-  }
-  return actions;
-}
-
 double relative_error(const std::vector<float>& actions, const std::vector<float>& reference) {
-  double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < reference.size(); ++i) {
-    difference += std::pow(double(actions[i]) - double(reference[i]), 2);
-    norm += std::pow(double(reference[i]), 2);
-  }
-  return norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference);
+  ErrorSums errors;
+  for (std::size_t i = 0; i < reference.size(); ++i) errors.add(actions[i], reference[i]);
+  return errors.relative();
 }
 
 /// Runs a policy on every observation and returns its actions. `ms` becomes the shortest time.
@@ -86,7 +73,7 @@ std::vector<std::vector<float>> run(LoadedPolicy& policy, double& ms) {
       policy.run(input.tokens, times);
       ms = std::min(ms, ms_since(start));
     }
-    actions.push_back(normalized_actions(policy));
+    actions.push_back(policy.normalized_actions());
   }
   return actions;
 }

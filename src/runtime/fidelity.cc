@@ -65,18 +65,6 @@ std::string inside_name(const std::string& stage) {
   return name;
 }
 
-/// The columns of the normalised actions that a robot is given.
-Tensor given_columns(const LoadedPolicy& policy, std::vector<float>& storage) {
-  const Tensor x = policy.engine.host_inputs.x;
-  const int columns = policy.info.action_dim;
-  storage.clear();
-  for (int row = 0; row < x.shape[0]; ++row) {
-    const float* values = x.as<float>() + std::int64_t(row) * x.shape[1];
-    storage.insert(storage.end(), values, values + columns);
-  }
-  return {storage.data(), {x.shape[0], columns}, DType::kF32, Device::kCpu};
-}
-
 /// Runs the observations through a policy in one precision.
 class Session {
  public:
@@ -115,10 +103,10 @@ class Session {
       policy_.write_inputs(observation, robot, tokens);
       policy_.run(tokens, times);
     }
-    std::vector<float> storage;
-    const Tensor actions = given_columns(policy_, storage);
-    see(kActions, actions);
-    const bool finite = std::all_of(storage.begin(), storage.end(),
+    std::vector<float> actions = policy_.normalized_actions();
+    const Shape shape{policy_.engine.host_inputs.x.shape[0], policy_.info.action_dim};
+    see(kActions, Tensor{actions.data(), shape, DType::kF32, Device::kCpu});
+    const bool finite = std::all_of(actions.begin(), actions.end(),
                                     [](float value) { return std::isfinite(value); });
     return finite ? policy_.read_actions(robot) : std::vector<float>{};
   }

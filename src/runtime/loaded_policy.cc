@@ -113,6 +113,16 @@ void LoadedPolicy::run(std::span<const int> tokens, std::vector<StageTime>& time
   runner.run(int(tokens.size()), times);
 }
 
+std::vector<float> LoadedPolicy::normalized_actions() const {
+  const Tensor x = engine.host_inputs.x;
+  std::vector<float> actions;
+  for (int row = 0; row < x.shape[0]; ++row) {
+    const float* values = x.as<float>() + std::int64_t(row) * x.shape[1];
+    actions.insert(actions.end(), values, values + info.action_dim);
+  }
+  return actions;
+}
+
 std::vector<float> LoadedPolicy::read_actions(const PreparedState& robot) const {
   const Tensor x = engine.host_inputs.x;
   return finish_actions(config, {x.as<float>(), std::size_t(x.shape.size())}, info.chunk,

@@ -45,6 +45,9 @@ struct LoadedPolicy {
   /// Runs what was written.
   void run(std::span<const int> tokens, std::vector<StageTime>& times);
 
+  /// The actions, normalised: the columns that a robot is given, row by row.
+  std::vector<float> normalized_actions() const;
+
   /// The actions in physical units.
   std::vector<float> read_actions(const PreparedState&) const;
 
