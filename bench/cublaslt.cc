@@ -8,7 +8,7 @@
 #include <memory>
 
 #include "cuda/device.h"
-#include "gpu_timer.h"
+#include "runtime/graph_timer.h"
 
 namespace saccade::bench {
 namespace {

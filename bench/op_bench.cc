@@ -19,9 +19,9 @@
 
 #include "cublaslt.h"
 #include "cuda/device.h"
-#include "gpu_timer.h"
 #include "ops/op_case.h"
 #include "policy_cases.h"
+#include "runtime/graph_timer.h"
 
 namespace saccade::bench {
 namespace {

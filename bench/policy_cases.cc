@@ -66,8 +66,6 @@ struct Linear {
   Blocks blocks = Blocks::kRow;
 };
 
-int blocks_of(int columns) { return (columns + ops::kScaleBlock - 1) / ops::kScaleBlock; }
-
 /// Values that use what the type has: e4m3 has scales for the rest.
 Operand values(Shape shape, DType type, float deviation) {
   return {shape, type, fill_normal_of(type == kE4m3 ? 64.0f : deviation)};
@@ -87,7 +85,7 @@ std::vector<Operand> inputs_of(const Linear& g, int n) {
           {{n}, kF32},
           {{g.rows, parts}, kF32, fill_uniform(0, 2 * float(g.depth) / float(parts))},
           {{n}, kF32},
-          scales(g.blocks == Blocks::kRow ? 1 : blocks_of(g.depth), g.rows, 1),
+          scales(g.blocks == Blocks::kRow ? 1 : ops::scale_blocks(g.depth), g.rows, 1),
           scales(1, g.columns, deviation)};
 }
 
@@ -110,7 +108,7 @@ OpCase make(const Linear& g) {
             .bytes = double(size_of(g.types.weight)) * g.depth * g.columns};
   if (quantized) {
     op.outputs.push_back({{g.rows, n}, kE4m3});
-    op.outputs.push_back({{blocks_of(n), g.rows}, kF32});
+    op.outputs.push_back({{ops::scale_blocks(n), g.rows}, kF32});
   }
   if (g.with.next) {
     op.outputs.push_back({{g.rows, n}, kBf16});
@@ -180,7 +178,7 @@ OpCase attention(const char* name, int rows, int seen, bool quantized) {
                      {{rows}, kI32, fill_with(std::vector<int>(std::size_t(rows), seen))}},
           .outputs = {{{rows, columns}, kBf16},
                       {{rows, columns}, kE4m3},
-                      {{blocks_of(columns), rows}, kF32}},
+                      {{ops::scale_blocks(columns), rows}, kF32}},
           .run =
               [=](const Stream& s, std::span<const Tensor> in, std::span<const Tensor> out) {
                 const ops::ScaledMatrix e4m3{out[1], out[2]};

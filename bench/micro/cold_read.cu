@@ -4,8 +4,8 @@
 #include "cuda/device.h"
 #include "cuda/launch.h"
 #include "cuda/ptx/memory.cuh"
-#include "gpu_timer.h"
 #include "micro/micro.h"
+#include "runtime/graph_timer.h"
 
 namespace saccade::bench {
 namespace {

@@ -1,7 +1,7 @@
 #include "cuda/device.h"
 #include "cuda/launch.h"
-#include "gpu_timer.h"
 #include "micro/micro.h"
+#include "runtime/graph_timer.h"
 
 namespace saccade::bench {
 namespace {

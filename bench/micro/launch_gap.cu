@@ -1,6 +1,6 @@
 #include "cuda/launch.h"
-#include "gpu_timer.h"
 #include "micro/micro.h"
+#include "runtime/graph_timer.h"
 
 namespace saccade::bench {
 namespace {

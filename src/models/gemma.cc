@@ -109,13 +109,10 @@ void Gemma::allocate(Arena& arena, int rows, int steps, DType type) {
       return ops::ScaledMatrix{arena.allocate({rows, columns}, DType::kE4m3),
                                arena.allocate({blocks, rows}, DType::kF32)};
     };
-    const auto blocks = [](int columns) {
-      return (columns + ops::kScaleBlock - 1) / ops::kScaleBlock;
-    };
     const int queries = dims_.heads * dims_.head_dim;
     a_.normalized = scaled(dims_.width, 1);
-    a_.scaled_attended = scaled(queries, blocks(queries));
-    a_.scaled_hidden = scaled(dims_.mlp, blocks(dims_.mlp));
+    a_.scaled_attended = scaled(queries, ops::scale_blocks(queries));
+    a_.scaled_hidden = scaled(dims_.mlp, ops::scale_blocks(dims_.mlp));
   }
   if (norms_ == Norms::kPlain) return;
   for (Layer& layer : layers_) {

@@ -6,7 +6,8 @@
 #include "core/check.h"
 #include "cuda/device.h"
 #include "ops/gemm/gemm_sm90.h"
-#include "runtime/replays.h"
+#include "runtime/graph_timer.h"
+#include "runtime/weight_sink.h"
 #include "saccade/ops/copy.h"
 #include "saccade/ops/quantize.h"
 #include "saccade/ops/sample.h"
@@ -21,12 +22,8 @@ constexpr auto kF32 = DType::kF32;
 constexpr std::size_t kColdBytes = 120'000'000;  // twice the cache of an H200
 constexpr int kFewestCopies = 3;
 constexpr int kMostCopies = 200;
-constexpr int kWarmUps = 3;  // while they run, the host gets ahead of the GPU
-constexpr int kReplays = 21;
 constexpr float kEps = 1e-6f;
 constexpr int kColumnsPerPart = 32;
-
-int blocks_of(int columns) { return (columns + ops::kScaleBlock - 1) / ops::kScaleBlock; }
 
 }  // namespace
 
@@ -42,12 +39,12 @@ struct TileTimer::Operands {
     copies = std::clamp(int(kColdBytes / weight_bytes) + 1, kFewestCopies, kMostCopies);
     weights = matrix(copies * weight_rows, k, type, 1 / std::sqrt(float(k)), 1);
     const bool in_blocks = scaled && kind == Product::kLinear;
-    x = matrix(m, k, type, 1, in_blocks ? blocks_of(k) : 1);
+    x = matrix(m, k, type, 1, in_blocks ? ops::scale_blocks(k) : 1);
     vector = noise({std::max(n, k)}, kF32, 1);
     const int columns = geglu ? n / 2 : weight_rows;
     const bool wide = product.residual || product.name == "projector";
     out = noise({m, columns}, wide ? kF32 : narrow, 1);
-    if (scaled && geglu) quantized = empty(m, columns, blocks_of(columns));
+    if (scaled && geglu) quantized = empty(m, columns, ops::scale_blocks(columns));
     if (product.norm) x_squares = noise({m, k / kColumnsPerPart}, kF32, 1, kColumnsPerPart);
     if (product.next) {
       next = {.scale = vector.rows(0, n),
@@ -98,12 +95,8 @@ struct TileTimer::Operands {
 
   ScaledMatrix weight(int copy) const {
     const int rows = weights.values.shape[0] / copies;
-    ScaledMatrix one = weights.values.rows(copy * rows, rows);
-    if (weights.scales) {
-      const int all = weights.scales.shape[1];
-      one.scales = weights.scales.reshaped({all, 1}).rows(copy * rows, rows).reshaped({1, rows});
-    }
-    return one;
+    if (!weights.scales) return weights.values.rows(copy * rows, rows);
+    return rows_of(weights, copy * rows, rows);
   }
 
   ops::detail::GemmParams gemm(int copy) const {
@@ -157,20 +150,7 @@ void TileTimer::enqueue(int copy, const ops::detail::TileChoice& choice) const {
 double TileTimer::us(const ops::detail::TileChoice& choice) const {
   enqueue(0, choice);  // loads the kernel ahead of the recording
   cuda::synchronize(stream_);
-  const cuda::Graph graph(stream_, [&] {
-    for (int copy = 0; copy < operands_->copies; ++copy) enqueue(copy, choice);
-  });
-  for (int i = 0; i < kWarmUps; ++i) graph.launch(stream_);
-  std::vector<cuda::Event> marks(kReplays + 1);
-  marks[0].record(stream_);
-  for (std::size_t i = 1; i < marks.size(); ++i) {
-    graph.launch(stream_);
-    marks[i].record(stream_);
-  }
-  cuda::synchronize(stream_);
-  std::vector<double> times;
-  for (std::size_t i = 1; i < marks.size(); ++i) times.push_back(marks[i].ms_since(marks[i - 1]));
-  return 1e3 * spread_of(std::move(times)).p50 / operands_->copies;
+  return time_in_graph(stream_, operands_->copies, [&](int copy) { enqueue(copy, choice); });
 }
 
 }  // namespace saccade

@@ -22,7 +22,7 @@ inline const char* name_of(Scales scales) {
 
 inline int blocks_of(Scales scales, int columns) {
   if (scales == Scales::kNone) return 0;
-  return scales == Scales::kRows ? 1 : (columns + ops::kScaleBlock - 1) / ops::kScaleBlock;
+  return scales == Scales::kRows ? 1 : ops::scale_blocks(columns);
 }
 
 /// The block of a column among `blocks`.

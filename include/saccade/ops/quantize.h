@@ -8,10 +8,13 @@ namespace saccade::ops {
 /// Neighbours in a row that share a scale, unless the whole row does.
 constexpr int kScaleBlock = 128;
 
+/// The blocks of a row, the last of which may be smaller.
+constexpr int scale_blocks(int columns) { return (columns + kScaleBlock - 1) / kScaleBlock; }
+
 /// A matrix as an operand: element [r, i] is values[r, i] * scales[block of i, r].
 ///
 ///   values  [rows, columns]  e4m3, or any other floating type if there are no scales
-///   scales  [blocks, rows]   f32; blocks is 1, or columns / kScaleBlock rounded up
+///   scales  [blocks, rows]   f32; blocks is 1 or scale_blocks(columns)
 struct ScaledMatrix {
   Tensor values = {};
   Tensor scales = {};

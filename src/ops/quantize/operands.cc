@@ -13,7 +13,7 @@ void check_scales(std::string_view op, const Stream& stream, Named values, const
   check_given(op, stream, {named});
   check_type(op, named, DType::kF32);
   const int rows = values.tensor.shape[0];
-  const int blocks = (values.tensor.shape[1] + kScaleBlock - 1) / kScaleBlock;
+  const int blocks = scale_blocks(values.tensor.shape[1]);
   const Shape& shape = scales.shape;
   SACCADE_CHECK(shape.rank() == 2 && (shape[0] == 1 || shape[0] == blocks) && shape[1] == rows, op,
                 name, " must be [1, ", rows, "] or [", blocks, ", ", rows, "], got ", shape.str());

@@ -4,10 +4,10 @@
 
 #include "saccade/stream.h"
 
-namespace saccade::bench {
+namespace saccade {
 
 /// Microseconds of one of `count` pieces of work, which `enqueue(i)` enqueues: the median over
 /// replays of a graph that holds them all.
 double time_in_graph(const Stream&, int count, const std::function<void(int)>& enqueue);
 
-}  // namespace saccade::bench
+}  // namespace saccade

@@ -1,11 +1,11 @@
-#include "gpu_timer.h"
+#include "runtime/graph_timer.h"
 
 #include <algorithm>
 #include <vector>
 
 #include "cuda/device.h"
 
-namespace saccade::bench {
+namespace saccade {
 
 double time_in_graph(const Stream& stream, int count, const std::function<void(int)>& enqueue) {
   constexpr int kWarmUps = 3;  // while they run, the host gets ahead of the GPU
@@ -27,4 +27,4 @@ double time_in_graph(const Stream& stream, int count, const std::function<void(i
   return 1e3 * times[kReplays / 2] / count;
 }
 
-}  // namespace saccade::bench
+}  // namespace saccade
