@@ -3,13 +3,12 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
-#include <charconv>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
-#include "core/check.h"
 #include "options.h"
+#include "values.h"
 
 namespace saccade::cli {
 namespace {
@@ -17,11 +16,7 @@ namespace {
 /// "480x640"
 void parse_frame(const std::string& text, BenchCase& of) {
   const auto number = [&](std::string_view part) {
-    int value = 0;
-    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
-    SACCADE_CHECK(error == std::errc{} && end == part.data() + part.size(), "--frame",
-                  "must be HEIGHTxWIDTH such as 480x640, got ", text);
-    return value;
+    return parse_whole(part, "--frame", "HEIGHTxWIDTH such as 480x640", text);
   };
   const auto cross = text.find('x');
   of.frame_height = number(std::string_view(text).substr(0, cross));

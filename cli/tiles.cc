@@ -1,11 +1,9 @@
 #include <fmt/format.h>
 
-#include <charconv>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "commands.h"
-#include "core/check.h"
 #include "options.h"
 #include "output.h"
 #include "progress.h"
@@ -34,11 +32,7 @@ struct Arguments {
 /// "20", or "1..200"
 void parse_tokens(const std::string& text, TileTableOptions& options) {
   const auto number = [&](std::string_view part) {
-    int value = 0;
-    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
-    SACCADE_CHECK(error == std::errc{} && end == part.data() + part.size(), "--tokens",
-                  "must be a number or a range such as 1..200, got ", text);
-    return value;
+    return parse_whole(part, "--tokens", "a number or a range such as 1..200", text);
   };
   const auto dots = text.find("..");
   options.first_tokens = number(std::string_view(text).substr(0, dots));

@@ -91,6 +91,15 @@ std::vector<int> parse_integers(const std::string& text, std::string_view option
   return values;
 }
 
+int parse_whole(std::string_view part, std::string_view option, std::string_view must_be,
+                const std::string& text) {
+  int value = 0;
+  const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
+  SACCADE_CHECK(error == std::errc{} && end == part.data() + part.size(), option, "must be ",
+                must_be, ", got ", text);
+  return value;
+}
+
 std::pair<std::string, std::string> parse_assignment(const std::string& text,
                                                      std::string_view option) {
   const auto equals = text.find('=');

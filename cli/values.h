@@ -13,6 +13,10 @@ std::vector<double> parse_numbers(const std::string& text, std::string_view opti
 /// The same for whole numbers that fit in an int.
 std::vector<int> parse_integers(const std::string& text, std::string_view option);
 
+/// A whole number and nothing else; otherwise the option "must be ...", with all of `text`.
+int parse_whole(std::string_view part, std::string_view option, std::string_view must_be,
+                const std::string& text);
+
 /// "name=value" with both parts there.
 std::pair<std::string, std::string> parse_assignment(const std::string& text,
                                                      std::string_view option);

@@ -90,6 +90,7 @@ enum class Schedule : std::uint8_t { kLinear, kExp, kOnes, kZeros };
 
 /// The schedule of a name: "linear", "exp", "ones" or "zeros".
 Schedule parse_schedule(std::string_view name);
+const char* name_of(Schedule);
 
 /// Real-time chunking: the new chunk continues the one that is being executed. LeRobot's "guided"
 /// mode, which every policy can do.

@@ -28,11 +28,25 @@ double weight_of(Schedule schedule, double linear) {
 
 }  // namespace
 
+const char* name_of(Schedule schedule) {
+  switch (schedule) {
+    case Schedule::kLinear:
+      return "linear";
+    case Schedule::kExp:
+      return "exp";
+    case Schedule::kOnes:
+      return "ones";
+    case Schedule::kZeros:
+      break;
+  }
+  return "zeros";
+}
+
 Schedule parse_schedule(std::string_view name) {
-  if (name == "linear") return Schedule::kLinear;
-  if (name == "exp") return Schedule::kExp;
-  if (name == "ones") return Schedule::kOnes;
-  if (name == "zeros") return Schedule::kZeros;
+  for (const auto schedule :
+       {Schedule::kLinear, Schedule::kExp, Schedule::kOnes, Schedule::kZeros}) {
+    if (name == name_of(schedule)) return schedule;
+  }
   fail("schedule", "'", name, "' is not linear, exp, ones or zeros");
 }
 

@@ -118,8 +118,6 @@ RecordedRequest parse_request(const Fields& fields) {
   return request;
 }
 
-constexpr std::array<const char*, 4> kSchedules = {"linear", "exp", "ones", "zeros"};
-
 /// A tensor F32 [rows, columns].
 struct Matrix {
   std::int64_t rows = 0;
@@ -171,7 +169,7 @@ std::map<std::string, std::string> realtime_metadata(const RealTime& realtime) {
   return {{"inference_delay", Json(realtime.inference_delay).dump()},
           {"execution_horizon", Json(realtime.execution_horizon).dump()},
           {"max_guidance_weight", Json(realtime.max_weight).dump()},
-          {"schedule", kSchedules.at(std::size_t(realtime.schedule))}};
+          {"schedule", name_of(realtime.schedule)}};
 }
 
 std::string index_header(const fs::path& checkpoint, const LoadOptions& load,
