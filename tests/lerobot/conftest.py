@@ -1,4 +1,4 @@
-"""What the tests of LeRobot's plug-in share: a tiny checkpoint, and the engine alone as a judge.
+"""What the tests of LeRobot's plug-in share: the engine alone as a judge.
 
 `make test-lerobot` installs LeRobot and the plug-in in build/lerobot-venv; Saccade itself is the
 checkout's. A robot and an environment come as one more plug-in, from the folder plugin."""
@@ -47,19 +47,6 @@ def plugins(tmp_path_factory):
     from lerobot.utils.import_utils import register_third_party_plugins
 
     register_third_party_plugins()
-
-
-@pytest.fixture(scope="session")
-def tokenizer():
-    return ROOT / "examples" / "data" / "tiny_tokenizer.model"
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    """A tiny Pi0.5 with the cameras front and wrist, 14 state and action dims, chunks of 6."""
-    folder = tmp_path_factory.mktemp("checkpoints") / "pi05"
-    subprocess.run([BINARY, "synth", folder, "--model", "pi05"], check=True, stdout=subprocess.PIPE)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What the tests of the Python package share: the package of this checkout, and a tiny policy."""
+"""What the tests of the Python package share: the package of this checkout."""
 
 import json
 import os
@@ -17,19 +17,6 @@ if "SACCADE_PACKAGE" not in os.environ:
     sys.path.insert(0, str(ROOT / "python"))
 
 import saccade  # noqa: E402
-
-
-@pytest.fixture(scope="session")
-def tokenizer():
-    return ROOT / "examples" / "data" / "tiny_tokenizer.model"
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    """A tiny Pi0.5 with the cameras front and wrist, 14 state and action dims, chunks of 6."""
-    folder = tmp_path_factory.mktemp("checkpoints") / "pi05"
-    subprocess.run([BINARY, "synth", folder, "--model", "pi05"], check=True, stdout=subprocess.PIPE)
-    return folder
 
 
 @pytest.fixture(scope="session")
