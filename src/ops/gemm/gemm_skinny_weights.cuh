@@ -153,10 +153,23 @@ struct ConvertedWeights {
       sets[set][block][2] = bf16_pair(ptx::load_shared_16(upper + 8));
       sets[set][block][3] = bf16_pair(ptx::load_shared_16(lower + 8));
     }
-    if (half == 1) {
+    const int refill = chunk / 2 + Kernel::kTile.weight_chunks;
+    if (half == 1 && 2 * refill < kernel.chunks && is_read(set ^ 1) && is_read(set)) {
       __syncwarp();
       if (kernel.at.lane == 0) kernel.release_weight(chunk / 2);
     }
+  }
+
+  /// True. Only the values tell that they have arrived: loads from shared memory queue behind other
+  /// warps' products, and what follows them in the program may overtake them.
+  __device__ bool is_read(int set) const {
+    std::uint32_t common = ~0u;
+#pragma unroll
+    for (const auto& fragment : sets[set]) {
+#pragma unroll
+      for (const std::uint32_t pair : fragment) common &= pair;
+    }
+    return common != ~0u;  // which would be NaN
   }
 
   __device__ void multiply(const Kernel& kernel, int row_tile, float (&sums)[Kernel::kTokens / 2]) {

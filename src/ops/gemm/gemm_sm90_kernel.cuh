@@ -186,10 +186,11 @@ struct TiledKernel {
 
   // --- the consumers ---
 
-  __device__ void release(int stage) const {
+  /// Gives a stage back, by a whole warp. `is_read` is true: the arrival waits for it.
+  __device__ void release(int stage, bool is_read = true) const {
     const int lane = int(threadIdx.x) % 32;
-    if (lane == 0) ptx::mbarrier_arrive(empty(stage));
-    if (kShares && lane == 1) ptx::mbarrier_signal_remote(empty(stage), rank ^ 1);
+    if (lane == 0 && is_read) ptx::mbarrier_arrive(empty(stage));
+    if (kShares && lane == 1 && is_read) ptx::mbarrier_signal_remote(empty(stage), rank ^ 1);
   }
 
   /// Starts one stage's products. `adds` is false for the first stage of a tile.
@@ -227,19 +228,24 @@ struct TiledKernel {
   }
 
   /// Adds the products of a block, each times its row's scale, and gives the stage back.
+  ///
+  /// The arrival is made to depend on the scales, of which none is negative. To follow their loads
+  /// in the program is not enough: those queue behind the operands of the other warpgroup's
+  /// products, and the arrival, and the copy that it permits, would overtake them.
   __device__ void add_block(float (&sums)[kSums], float (&products)[kSums], int row,
                             int stage) const {
     const auto* scales =
         reinterpret_cast<const float*>(shared + Memory::kScales + stage * Memory::kScaleBytes);
     const float upper = scales[row];
     const float lower = scales[row + 8];
+    const bool is_read = !(upper + lower < 0);
     ptx::wgmma_wait<0>();
     ptx::pin_registers(products);
 #pragma unroll
     for (int i = 0; i < kSums; ++i) {
       sums[i] = fmaf(products[i], i % 4 < 2 ? upper : lower, sums[i]);
     }
-    release(stage);
+    release(stage, is_read);
   }
 
   /// The sums over all blocks of a tile, each times its rows' scales, which also keeps short what
