@@ -162,13 +162,25 @@ __device__ inline std::uint32_t remote_address(std::uint32_t address, std::uint3
   return remote;
 }
 
+__device__ inline uint4 words_of(float x, float y, float z, float w) {
+  return make_uint4(__float_as_uint(x), __float_as_uint(y), __float_as_uint(z), __float_as_uint(w));
+}
+
 /// Stores 16 bytes in another CTA and completes them on a barrier there; both addresses remote.
-__device__ inline void store_async(std::uint32_t to, float x, float y, float z, float w,
-                                   std::uint32_t barrier) {
+__device__ inline void store_async(std::uint32_t to, const uint4& words, std::uint32_t barrier) {
   asm volatile(
-      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, "
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, "
       "[%5];" ::"r"(to),
-      "f"(x), "f"(y), "f"(z), "f"(w), "r"(barrier)
+      "r"(words.x), "r"(words.y), "r"(words.z), "r"(words.w), "r"(barrier)
+      : "memory");
+}
+
+/// The same of eight bytes.
+__device__ inline void store_async(std::uint32_t to, const uint2& words, std::uint32_t barrier) {
+  asm volatile(
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%0], {%1, %2}, [%3];" ::"r"(
+          to),
+      "r"(words.x), "r"(words.y), "r"(barrier)
       : "memory");
 }
 

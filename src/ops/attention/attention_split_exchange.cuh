@@ -42,7 +42,8 @@ __device__ inline void open(Exchange& e) {
 __device__ inline void send_statistics(Exchange& e, int rank, int to, int row, float2 first,
                                        float2 second) {
   const std::uint32_t place = ptx::shared_address(&e.statistics[rank][row]);
-  ptx::store_async(ptx::remote_address(place, to), first.x, first.y, second.x, second.y,
+  ptx::store_async(ptx::remote_address(place, to),
+                   ptx::words_of(first.x, first.y, second.x, second.y),
                    ptx::remote_address(ptx::shared_address(&e.statistics_full), to));
 }
 
@@ -57,8 +58,7 @@ __device__ inline void send_partials(Exchange& e, Partials& partials, int rank, 
                                      const float (&sums)[2][4][4]) {
   const int lane = int(threadIdx.x) % 32;
   const auto pair = [&](int m, int n, int lower) {
-    return __uint_as_float(
-        packed_pair(DType::kBf16, sums[m][n][2 * lower], sums[m][n][2 * lower + 1]));
+    return packed_pair(DType::kBf16, sums[m][n][2 * lower], sums[m][n][2 * lower + 1]);
   };
   const std::uint32_t full = ptx::remote_address(ptx::shared_address(&e.partials_full), to);
 #pragma unroll
@@ -66,8 +66,10 @@ __device__ inline void send_partials(Exchange& e, Partials& partials, int rank, 
 #pragma unroll
     for (int n = 0; n < 4; n += 2) {
       const int place = 2 * (32 * (2 * m + n / 2) + lane);
-      ptx::store_async(ptx::remote_address(ptx::shared_address(&partials[rank][place]), to),
-                       pair(m, n, 0), pair(m, n, 1), pair(m, n + 1, 0), pair(m, n + 1, 1), full);
+      const uint4 four =
+          make_uint4(pair(m, n, 0), pair(m, n, 1), pair(m, n + 1, 0), pair(m, n + 1, 1));
+      ptx::store_async(ptx::remote_address(ptx::shared_address(&partials[rank][place]), to), four,
+                       full);
     }
   }
 }

@@ -7,6 +7,7 @@
 #include "cuda/tensor_map.h"
 #include "ops/gemm/epilogue.cuh"
 #include "ops/gemm/gemm.h"
+#include "ops/gemm/gemm_skinny_exchange.cuh"
 #include "ops/gemm/gemm_skinny_weights.cuh"
 #include "ops/rope/rope.h"
 
@@ -66,8 +67,8 @@ struct Place {
   int first_token;
 
   __device__ int group() const { return kGroups * tile + warp; }
-  __device__ int row() const { return lane / 4; }
-  __device__ int column() const { return lane % 4 * 2; }
+  __device__ int row() const { return int(unsigned(lane) / 4); }
+  __device__ int column() const { return int(unsigned(lane) % 4 * 2); }
 };
 
 /// Threads of neighbouring rows exchange, so that each holds two rows of one token: the even row
@@ -85,6 +86,7 @@ __device__ std::uint32_t address(const T& shared) {
 
 /// Epilogue is a class of
 ///   Weight, kTile
+///   Sent                                how sums travel (gemm_skinny_exchange.cuh)
 ///   Constants, constants(p, place)      what is read before the previous kernel has finished
 ///   Inputs, inputs(p, place)            what every thread reads beside the reduction
 ///   Side<tokens>, fetch(p, place, side) what one warp reads beside the multiplication
@@ -96,8 +98,8 @@ struct Kernel {
   static constexpr Tile kTile = Epilogue::kTile;
   using Weight = typename Epilogue::Weight;
   static constexpr int kSplit = kTile.split;
-  static constexpr int kTokenTiles = kTokens / 8;
-  static constexpr int kOwned = (kTokenTiles + kSplit - 1) / kSplit;  // token tiles of a CTA
+  using Exchange = skinny::Exchange<typename Epilogue::Sent, kTokens, kSplit>;
+  static constexpr int kOwned = Exchange::kOwned;  // token tiles of a CTA
   static constexpr int kConsumers = 128 * kTile.row_tiles;
   static constexpr int kCopyThread = kConsumers;
   static constexpr int kSideThread = kConsumers + 32;
@@ -111,7 +113,7 @@ struct Kernel {
   struct alignas(1024) Shared {
     unsigned char weight[kTile.weight_chunks][kWeightBytes];
     unsigned char x[kTile.x_chunks][kTokens * kRowBytes];
-    float4 partial[kTile.row_tiles][kSplit - 1][kOwned][128];
+    typename Exchange::Memory exchange[kTile.row_tiles];
     Side side;
     std::uint64_t weight_full[kTile.weight_chunks];
     std::uint64_t weight_empty[kTile.weight_chunks];
@@ -126,8 +128,6 @@ struct Kernel {
   int rank;
   int chunks;  // of x, of this CTA's part of K
   Place at;
-
-  __device__ int owned() const { return min(max(kTokenTiles - rank * kOwned, 0), kOwned); }
 
   // --- by one thread ---
 
@@ -175,8 +175,7 @@ struct Kernel {
     ptx::fence_mbarrier_init();
 #pragma unroll
     for (auto& barrier : s.reduced) {
-      ptx::mbarrier_expect(address(barrier),
-                           owned() * (kSplit - 1) * int(sizeof(s.partial[0][0][0])));
+      ptx::mbarrier_expect(address(barrier), Exchange::received_bytes(rank));
     }
   }
 
@@ -214,59 +213,26 @@ struct Kernel {
 
   // --- by a warpgroup ---
 
-  /// Sends the sums of the token tiles that others finish.
-  __device__ void push(int row_tile, const float (&sums)[kTokens / 2]) const {
-#pragma unroll
-    for (int tile = 0; tile < kTokenTiles; ++tile) {
-      const int owner = tile / kOwned;
-      if (owner == rank) continue;
-      const float4& slot =
-          s.partial[row_tile][rank - (rank > owner)][tile % kOwned][threadIdx.x % 128];
-      const float* v = sums + 4 * tile;
-      ptx::store_async(ptx::remote_address(address(slot), owner), v[0], v[1], v[2], v[3],
-                       ptx::remote_address(address(s.reduced[row_tile]), owner));
-    }
-  }
-
-  /// The whole sums of the j-th token tile of this CTA.
-  __device__ void collect(int row_tile, const float (&sums)[kTokens / 2], int j,
-                          float (&v)[4]) const {
-#pragma unroll
-    for (int owner = 0; owner < kSplit; ++owner) {
-      const int tile = owner * kOwned + j;
-      if (tile >= kTokenTiles || owner != rank) continue;
-#pragma unroll
-      for (int i = 0; i < 4; ++i) v[i] = sums[4 * tile + i];
-    }
-#pragma unroll
-    for (int sender = 0; sender < kSplit - 1; ++sender) {
-      const float4 part = s.partial[row_tile][sender][j][threadIdx.x % 128];
-      v[0] += part.x;
-      v[1] += part.y;
-      v[2] += part.z;
-      v[3] += part.w;
-    }
-  }
-
   __device__ void consume(int row_tile, const typename Epilogue::Constants& constants,
                           Weights& weights) const {
     float sums[kTokens / 2] = {};
     ptx::cluster_wait();
     weights.multiply(*this, row_tile, sums);
-    push(row_tile, sums);
-    if (owned() == 0) return;
+    const std::uint32_t reduced = address(s.reduced[row_tile]);
+    const Exchange exchange{s.exchange[row_tile], reduced, rank, int(threadIdx.x % 128)};
+    exchange.push(sums);
+    if (Exchange::owned(rank) == 0) return;
     const auto inputs = Epilogue::inputs(p, at);
     ptx::mbarrier_wait(address(s.fetched), 0);
     // What was sent lies in this CTA's shared memory, which nothing caches: an acquire of the
     // cluster's scope would only drop the L1.
-    ptx::mbarrier_wait(address(s.reduced[row_tile]), 0);
+    ptx::mbarrier_wait(reduced, 0);
+    // The last CTA may own fewer token tiles: what it makes of the others is not stored. Without a
+    // branch between them, their latencies overlap.
+    float v[kOwned][4];
+    exchange.collect(sums, v);
 #pragma unroll
-    for (int j = 0; j < kOwned; ++j) {
-      if (j >= owned()) break;
-      float v[4] = {};
-      collect(row_tile, sums, j, v);
-      Epilogue::finish(p, at, constants, inputs, s.side, j, v);
-    }
+    for (int j = 0; j < kOwned; ++j) Epilogue::finish(p, at, constants, inputs, s.side, j, v[j]);
   }
 };
 
@@ -280,9 +246,9 @@ __global__ __launch_bounds__((Kernel<Epilogue, kTokens>::kThreads)) __cluster_di
   const int row_tile = thread < K::kConsumers ? thread / 128 : 0;
   const int rank = blockIdx.x % K::kSplit;
   const int tile = p.first_tile + int(blockIdx.x) / K::kSplit * K::kTile.row_tiles + row_tile;
-  const K kernel{p, *reinterpret_cast<typename K::Shared*>(memory), rank,
-                 p.gemm.k / kChunk / K::kSplit,
-                 Place{tile, thread / 32 % 4, thread % 32, rank * K::kOwned * 8}};
+  const K kernel{
+      p, *reinterpret_cast<typename K::Shared*>(memory), rank, p.gemm.k / kChunk / K::kSplit,
+      Place{tile, int(threadIdx.x / 32 % 4), int(threadIdx.x % 32), rank * K::kOwned * 8}};
 
   typename Epilogue::Constants constants{};
   if (thread == K::kCopyThread) kernel.start_weights();

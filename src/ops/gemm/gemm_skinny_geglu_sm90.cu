@@ -10,8 +10,8 @@ constexpr int kChannels = kRows / 2;  // of a tile
 template <typename WeightType>
 struct Geglu {
   using Weight = WeightType;
-  // The second warpgroup of a CTA would halve the registers that converted weights wait in.
-  static constexpr Tile kTile{.row_tiles = kIsScaled<Weight> ? 1 : 2,
+  using Sent = HalfSums;
+  static constexpr Tile kTile{.row_tiles = 2,
                               .split = kGegluSplit,
                               .weight_chunks = kIsScaled<Weight> ? 4 : 6,
                               .x_chunks = 4};
@@ -65,8 +65,7 @@ struct Geglu {
     const int token = at.first_token + 8 * j + at.column() + odd;
     // The last CTA may have a tile less than others.
     if (token >= p.gemm.m || channel(at) >= p.gemm.n) return;
-    store_pair(p.gemm.out, p.gemm.out_type, std::int64_t(token) * p.gemm.n + channel(at) - odd,
-               pair.x, pair.y);
+    store_pair(p.gemm.out, DType::kBf16, token * p.gemm.n + channel(at) - odd, pair.x, pair.y);
   }
 };
 

@@ -24,9 +24,26 @@ __device__ bool rotates(const RopeParams& rope, int head) {
   return head < rope.heads + rope.kv_heads;
 }
 
+/// Where rows of a head go: a query's token by token, a key's and a value's by position.
+struct HeadRows {
+  __nv_bfloat16* data;
+  int stride;
+  bool by_token;
+};
+
+__device__ HeadRows rows_of(const RopeParams& rope, int head) {
+  const bool query = head < rope.heads;
+  const bool key = !query && rotates(rope, head);
+  void* const data = query ? rope.q : key ? rope.k : rope.v;
+  const int heads = query ? rope.heads : rope.kv_heads;
+  const int column = query ? head : head - rope.heads - (key ? 0 : rope.kv_heads);
+  return {static_cast<__nv_bfloat16*>(data) + column * rope.head_dim, heads * rope.head_dim, query};
+}
+
 template <typename WeightType>
 struct Heads {
   using Weight = WeightType;
+  using Sent = HalfSums;
   static constexpr Tile kTile{.row_tiles = 1,
                               .split = kQkvSplit,
                               .weight_chunks = kIsScaled<Weight> ? 2 : 4,
@@ -38,13 +55,14 @@ struct Heads {
     float2 high = {0, 0};
     float2 low_scale = {1, 1};
     float2 high_scale = {1, 1};
+    __nv_bfloat16* out;
   };
   struct Inputs {};
   template <int kTokens>
   struct alignas(16) Side {
     float rotation[kTokens][kPaddedRow];  // cosines, then sines of the tile's pairs
     float factor[kTokens];
-    int position[kTokens];
+    int row[kTokens];  // where a token's begins in Constants::out
   };
 
   static __device__ int first_group(const Params& p, int tile) {
@@ -65,6 +83,7 @@ struct Heads {
     };
     if (p.gemm.bias) both(p.gemm.bias, c.low, c.high);
     if (kIsScaled<Weight>) both(p.gemm.weight_scales, c.low_scale, c.high_scale);
+    c.out = rows_of(p.rope, part.head).data + part.first_pair + pair(at);
     return c;
   }
 
@@ -77,31 +96,24 @@ struct Heads {
     const bool mine = lane < kTokens && token < p.gemm.m;
     const int position = mine ? p.rope.positions[token] : 0;
     fetch_factors(p.gemm, at.first_token, side.factor);
-    if (lane < kTokens) side.position[lane] = position;
     const Part part = part_of(p.rope, at.tile);
-    if (rotates(p.rope, part.head)) {
-      // Half a warp copies a token's row: eight lanes the cosines, eight the sines.
-      const int column = part.first_pair + lane / 8 % 2 * (p.rope.head_dim / 2) + lane % 8 * 4;
+    const HeadRows rows = rows_of(p.rope, part.head);
+    if (lane < kTokens) side.row[lane] = (rows.by_token ? token : position) * rows.stride;
+    // Half a warp copies a token's row: eight lanes the cosines, eight the sines. A head of values
+    // is turned by nothing.
+    const bool sines = lane / 8 % 2 == 1;
+    const int column = part.first_pair + (sines ? p.rope.head_dim / 2 : 0) + lane % 8 * 4;
+    const bool turns = rotates(p.rope, part.head);
+    const float still = sines ? 0 : 1;
 #pragma unroll
-      for (int first = 0; first < kTokens; first += 2) {
-        const int local = first + lane / 16;
-        const std::int64_t row = __shfl_sync(~0u, position, local);
-        *reinterpret_cast<float4*>(&side.rotation[local][lane % 16 * 4]) =
-            *reinterpret_cast<const float4*>(p.rope.table + row * p.rope.head_dim + column);
-      }
+    for (int first = 0; first < kTokens; first += 2) {
+      const int local = first + lane / 16;
+      const std::int64_t row = __shfl_sync(~0u, position, local);
+      const auto* from =
+          reinterpret_cast<const float4*>(p.rope.table + row * p.rope.head_dim + column);
+      *reinterpret_cast<float4*>(&side.rotation[local][lane % 16 * 4]) =
+          turns ? *from : make_float4(still, still, still, still);
     }
-  }
-
-  /// Where the head of a token is stored.
-  static __device__ __nv_bfloat16* destination(const RopeParams& rope, int head, int token,
-                                               int position) {
-    const bool query = head < rope.heads;
-    const bool key = !query && rotates(rope, head);
-    void* const data = query ? rope.q : key ? rope.k : rope.v;
-    const int heads = query ? rope.heads : rope.kv_heads;
-    const std::int64_t row = query ? token : position;
-    const int column = query ? head : head - rope.heads - (key ? 0 : rope.kv_heads);
-    return static_cast<__nv_bfloat16*>(data) + (row * heads + column) * rope.head_dim;
   }
 
   template <int kTokens>
@@ -115,20 +127,15 @@ struct Heads {
     low = {low.x * c.low_scale.x * factor + c.low.x, low.y * c.low_scale.y * factor + c.low.y};
     high = {high.x * c.high_scale.x * factor + c.high.x,
             high.y * c.high_scale.y * factor + c.high.y};
-    const Part part = part_of(p.rope, at.tile);
-    if (rotates(p.rope, part.head)) {
-      const float* row = &side.rotation[local][pair(at)];
-      const float2 cosine = *reinterpret_cast<const float2*>(row);
-      const float2 sine = *reinterpret_cast<const float2*>(row + kPairs);
-      const float2 x = low;
-      low = {x.x * cosine.x - high.x * sine.x, x.y * cosine.y - high.y * sine.y};
-      high = {high.x * cosine.x + x.x * sine.x, high.y * cosine.y + x.y * sine.y};
-    }
+    const float* turn = &side.rotation[local][pair(at)];
+    const float2 cosine = *reinterpret_cast<const float2*>(turn);
+    const float2 sine = *reinterpret_cast<const float2*>(turn + kPairs);
     if (token >= p.gemm.m) return;
-    __nv_bfloat16* to = destination(p.rope, part.head, token, side.position[local]);
-    const int column = part.first_pair + pair(at);
-    store_pair(to, DType::kBf16, column, low.x, low.y);
-    store_pair(to, DType::kBf16, column + p.rope.head_dim / 2, high.x, high.y);
+    __nv_bfloat16* to = c.out + side.row[local];
+    store_pair(to, DType::kBf16, 0, low.x * cosine.x - high.x * sine.x,
+               low.y * cosine.y - high.y * sine.y);
+    store_pair(to, DType::kBf16, unsigned(p.rope.head_dim) / 2, high.x * cosine.x + low.x * sine.x,
+               high.y * cosine.y + low.y * sine.y);
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <type_traits>
 
 #include "ops/gemm/gemm_skinny.cuh"
 
@@ -12,6 +13,7 @@ namespace {
 template <typename WeightType>
 struct Product {
   using Weight = WeightType;
+  using Sent = WholeSums;
   static constexpr Tile kTile{
       .row_tiles = 1, .split = kProductSplit, .weight_chunks = 4, .x_chunks = 4};
 
@@ -99,9 +101,10 @@ struct Product {
   }
 
   /// Tile t makes part t; parts that no tile makes are zero.
-  template <int kTokens>
-  static __device__ void store_squares(const GemmParams& g, const Place& at, Side<kTokens>& side,
+  template <class Side>
+  static __device__ void store_squares(const GemmParams& g, const Place& at, Side& side,
                                        float (&squares)[2]) {
+    constexpr int kTokens = std::extent_v<decltype(side.squares)>;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
@@ -121,6 +124,65 @@ struct Product {
     for (int part = at.tile + tiles; part < g.squares_parts; part += tiles) to[part] = 0;
   }
 };
+
+/// What a policy asks for (see is_added()): the product is added to the residual, and a scaled copy
+/// and the sums of squares follow. One warp fetches the residual beside the multiplication.
+template <typename WeightType>
+struct AddedProduct : Product<WeightType> {
+  using Base = Product<WeightType>;
+  using Sent = HalfSums;  // eight times finer than what x and the scaled copy are rounded to
+  using typename Base::Constants;
+  struct Inputs {};
+  template <int kTokens>
+  struct alignas(16) Side {
+    float residual[kTokens][kRows + 4];  // two tokens apart lie in different banks
+    float squares[kTokens][4];
+  };
+
+  static __device__ Inputs inputs(const Params&, const Place&) { return {}; }
+
+  template <int kTokens>
+  static __device__ void fetch(const Params& p, const Place& at, Side<kTokens>& side) {
+    const int lane = threadIdx.x % 32;
+    const auto* residual = static_cast<const float*>(p.gemm.residual) + kRows * at.tile;
+    const int column = 4 * (lane % 16);
+#pragma unroll
+    for (int first = 0; first < kTokens; first += 2) {
+      const int local = first + lane / 16;
+      const int token = min(at.first_token + local, p.gemm.m - 1);
+      *reinterpret_cast<float4*>(&side.residual[local][column]) =
+          *reinterpret_cast<const float4*>(residual + token * p.gemm.n + column);
+    }
+  }
+
+  template <int kTokens>
+  static __device__ void finish(const Params& p, const Place& at, const Constants& c, const Inputs&,
+                                Side<kTokens>& side, int, const float (&v)[4]) {
+    const GemmParams& g = p.gemm;
+    float squares[2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int local = at.column() + i;
+      const auto added =
+          *reinterpret_cast<const float2*>(&side.residual[local][16 * at.warp + 2 * at.row()]);
+      const float low = (v[i] * c.weight_scale.x + c.bias.x) * c.gate.x + added.x;
+      const float high = (v[2 + i] * c.weight_scale.y + c.bias.y) * c.gate.y + added.y;
+      squares[i] = low * low + high * high;
+      const int token = at.first_token + local;
+      if (token >= g.m) continue;
+      const int index = token * g.n + Base::channel(at);
+      store_pair(g.out, DType::kF32, index, low, high);
+      store_pair(g.scaled, DType::kBf16, index, low * c.scale.x, high * c.scale.y);
+    }
+    Base::store_squares(g, at, side, squares);
+  }
+};
+
+/// Whether AddedProduct makes it.
+bool is_added(const GemmParams& p) {
+  return p.residual && p.scaled && p.squares && !p.norm_squares && p.out_type == DType::kF32 &&
+         p.scaled_type == DType::kBf16 && p.activation == Activation::kNone;
+}
 
 /// CTAs get whole rows of 128 bytes of both operands.
 bool splits(const GemmParams& p, int split) {
@@ -152,7 +214,8 @@ bool gemm_skinny_takes(const GemmParams& p) {
     return false;
   }
   if (p.activation == Activation::kGeglu) {
-    return p.n % 32 == 0 && splits(p, kGegluSplit) && !p.gate && !p.residual && !p.scaled;
+    return p.n % 32 == 0 && splits(p, kGegluSplit) && p.out_type == DType::kBf16 && !p.gate &&
+           !p.residual && !p.scaled;
   }
   return p.n % kRows == 0 && splits(p, kProductSplit) &&
          (!p.squares || (p.out_type == DType::kF32 && p.squares_parts >= p.n / kRows));
@@ -162,6 +225,7 @@ void gemm_skinny(const GemmParams& p, CUstream_st* stream) {
   using namespace skinny;
   if (p.activation == Activation::kGeglu) return gemm_skinny_geglu(p, stream);
   const WeightRows rows{.row_stride = 2, .half_stride = 1, .group_stride = 16, .groups = p.n / 16};
+  if (is_added(p)) return launch<AddedProduct>(p, {}, rows, 0, p.n / kRows, stream);
   launch<Product>(p, {}, rows, 0, p.n / kRows, stream);
 }
 

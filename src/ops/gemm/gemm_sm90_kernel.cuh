@@ -294,9 +294,11 @@ struct TiledKernel {
 #pragma unroll
     for (int i = 0; i < kSums; i += 8) {
       const bool upper = rank == 1;  // CTA 0 finishes the upper rows.
-      ptx::store_async(to + i / 8 * 16 * kGroupThreads, upper ? sums[i] : sums[i + 2],
-                       upper ? sums[i + 1] : sums[i + 3], upper ? sums[i + 4] : sums[i + 6],
-                       upper ? sums[i + 5] : sums[i + 7], arrived);
+      ptx::store_async(
+          to + i / 8 * 16 * kGroupThreads,
+          ptx::words_of(upper ? sums[i] : sums[i + 2], upper ? sums[i + 1] : sums[i + 3],
+                        upper ? sums[i + 4] : sums[i + 6], upper ? sums[i + 5] : sums[i + 7]),
+          arrived);
     }
     ptx::mbarrier_wait_cluster(barrier, 0);
     const auto* words = reinterpret_cast<const float4*>(shared + Memory::kExchange +
