@@ -7,8 +7,7 @@ when it is dropped, so holding the capsule is all that reading needs.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
-from typing import Any, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -47,14 +46,15 @@ _DTYPES = {
     (4, 16): "bfloat16", (6, 8): "bool", (10, 8): "float8_e4m3fn",
 }
 _ITEM_BYTES = {name: bits // 8 for (_, bits), name in _DTYPES.items()}
+_NUMPY_NAMES = {np.dtype(name): name for name in _ITEM_BYTES
+                if name not in ("bfloat16", "float8_e4m3fn")}  # asking a dtype for it takes longer
 
 # A prototype of its own: that of ctypes.pythonapi's attribute belongs to the whole process.
 _get_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi))
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """Elements of somebody else's, which live at least as long as this."""
 
     pointer: int
@@ -91,7 +91,8 @@ def is_on_gpu(value: Any) -> bool:
 
 def view_of_array(array: npt.NDArray[Any]) -> View:
     """A NumPy array as it lies."""
-    return View(array.ctypes.data, str(array.dtype), array.shape, array.strides, False, array)
+    dtype = _NUMPY_NAMES.get(array.dtype) or str(array.dtype)
+    return View(array.ctypes.data, dtype, array.shape, array.strides, False, array)
 
 
 def view(value: Any, name: str, stream: Optional[int] = None) -> View:
