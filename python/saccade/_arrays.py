@@ -44,8 +44,8 @@ def image(value: Any, camera: str, stream: Optional[int]) -> _dlpack.View:
         raise InvalidArgument(f"{name} is in GPU memory, the policy runs on the CPU")
     pixels = _checked_image(_dlpack.view(value, name, stream), name)
     if not _row_is_dense(pixels):
-        raise InvalidArgument(f"{name} is in GPU memory, where the pixels of a row must lie side by "
-                              f"side, its strides are {list(pixels.strides)} bytes")
+        raise InvalidArgument(f"{name} is in GPU memory, where the pixels of a row must lie side "
+                              f"by side, its strides are {list(pixels.strides)} bytes")
     return pixels
 
 

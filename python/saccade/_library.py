@@ -1,4 +1,5 @@
-"""The C interface (saccade.h, saccade_ops.h): where the library is found, and its functions and structs."""
+"""The C interface (saccade.h, saccade_ops.h): where the library is found, its functions and
+structs."""
 
 from __future__ import annotations
 

@@ -218,8 +218,8 @@ def quantize(x: Any, *, per_block: bool = False, out: Optional[Tuple[Any, Any]] 
 
 def rope_table(positions: int, head_dim: int, *, base: float = 10000.0) -> npt.NDArray[np.float32]:
     """table[p, i] = cos(p f_i), table[p, head_dim/2 + i] = sin(p f_i),
-    f_i = base^(-2 i / head_dim): float32 [positions, head_dim], which rope() rotates by. On a GPU it
-    is copied there once. head_dim is even."""
+    f_i = base^(-2 i / head_dim): float32 [positions, head_dim], which rope() rotates by. For a GPU
+    it is copied there once. head_dim is even."""
     call = _Call("rope_table", None)
     shape = call.count(positions, "positions"), call.count(head_dim, "head_dim")
     if shape[1] % 2:
@@ -262,8 +262,8 @@ def rope(qkv: Any, positions: Any, table: Any, *, kv_heads: Optional[int] = None
         cache_shape = call.extents(call.view(k, "k"), "k", "cache rows, kv_heads, head_dim")
     heads = width // head_dim - 2 * cache_shape[1]
     if heads < 1:
-        raise InvalidArgument(f"[rope] qkv is {list(given.shape)}, which has no queries beside keys "
-                              f"and values of {cache_shape[1]} kv heads of {head_dim}")
+        raise InvalidArgument(f"[rope] qkv is {list(given.shape)}, which has no queries beside "
+                              f"keys and values of {cache_shape[1]} kv heads of {head_dim}")
     q, queries = call.result(q, "q", (rows, heads, head_dim), given.dtype)
     k, keys = call.result(k, "k", cache_shape, given.dtype)
     v, values = call.result(v, "v", cache_shape, given.dtype)

@@ -1,6 +1,6 @@
 """What the tests on a GPU share. They run under pytest, and as plain programs where there is none:
 
-    SACCADE_BIN=.../saccade SACCADE_LIBRARY=.../libsaccade.so python3 tests/python/test_gpu_frames.py
+    SACCADE_BIN=... SACCADE_LIBRARY=.../libsaccade.so python3 tests/python/test_gpu_frames.py
 
 They need PyTorch as the other library, and are skipped without it or without a GPU.
 """

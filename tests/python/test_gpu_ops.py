@@ -169,7 +169,7 @@ class GpuOps(GpuCase):
         for call, sentence in (
                 (lambda: ops.rms_norm(x, weight), "out must be given: the operands are in GPU"),
                 (lambda: ops.rms_norm(x, weight.cpu(), out=x), "weight is in host memory"),
-                (lambda: ops.rms_norm(x, weight[1:], out=x), "weight must begin at a multiple of 16"),
+                (lambda: ops.rms_norm(x, weight[1:], out=x), "weight must begin at a multiple of"),
                 (lambda: ops.rms_norm(x, weight[:60], out=x), "weight must be .64., got .60."),
                 (lambda: ops.rms_norm(x.t(), weight, out=x), "x must be contiguous")):
             with self.assertRaisesRegex(saccade.InvalidArgument, sentence):

@@ -1,4 +1,4 @@
-"""saccade.ops on the CPU: against their definitions in float64, on NumPy arrays and DLPack tensors."""
+"""saccade.ops on the CPU, on NumPy and DLPack: against their definitions in float64."""
 
 import ctypes
 import inspect
@@ -237,7 +237,7 @@ POSITIONS = np.zeros(3, np.int32)
 @pytest.mark.parametrize("call, sentence", [
     (lambda: ops.rms_norm(X, np.ones(3, F32)), "[rms_norm] weight must be [4], got [3]"),
     (lambda: ops.rms_norm(X, W.astype(np.float16)), "[rms_norm] weight must be f32, got f16"),
-    (lambda: ops.rms_norm(X.astype(np.float64), W), "[rms_norm] x must be one of float32, bfloat16"),
+    (lambda: ops.rms_norm(X.astype(np.float64), W), "[rms_norm] x must be one of float32, "),
     (lambda: ops.rms_norm(X.astype(np.int32), W), "[rms_norm] x must be f32, bf16 or f16, got i32"),
     (lambda: ops.rms_norm(X[0], W), "[rms_norm] x must be [rows, dim], got [4]"),
     (lambda: ops.rms_norm(X.T, np.ones(3, F32)), "[rms_norm] x must be contiguous, it is"),
@@ -257,7 +257,7 @@ POSITIONS = np.zeros(3, np.int32)
     (lambda: ops.rms_norm(X, W, out=Producer(X.view(np.uint8)[:, :4].copy(), "e4m3", 8)),
      "[rms_norm] out must be f32, bf16 or f16, got e4m3"),
     (lambda: ops.rms_norm(X, W, stream=5), "[rms_norm] stream is given, x is in host memory"),
-    (lambda: ops.rms_norm(X, W, stream="5"), "[rms_norm] stream must be the number of a CUDA stream"),
+    (lambda: ops.rms_norm(X, W, stream="5"), "[rms_norm] stream must be the number of a CUDA"),
     (lambda: ops.layer_norm(X, W, np.ones(3, F32)), "[layer_norm] bias must be [4], got [3]"),
     (lambda: ops.layer_norm(X, W, W, eps=np.inf), "[layer_norm] eps must be a finite number"),
     (lambda: ops.linear(X, np.ones((5, 3), F32)), "weight must be [5, 4], got [5, 3]"),
@@ -265,8 +265,8 @@ POSITIONS = np.zeros(3, np.int32)
     (lambda: ops.linear(X, W), "[linear] weight must be [n, k], it is [4]"),
     (lambda: ops.linear(X, X, W), "bias must be [3], got [4]"),
     (lambda: ops.linear(X, X, activation="relu"), "[linear] activation must be one of none, gelu"),
-    (lambda: ops.linear(X, X, activation="geglu"), "[linear] weight must have n gate rows and n up"),
-    (lambda: ops.linear(np.ones((4, 4), F32), SQUARE, out=SQUARE[:3]), "[linear] out must be [4, 4]"),
+    (lambda: ops.linear(X, X, activation="geglu"), "[linear] weight must have n gate rows and n"),
+    (lambda: ops.linear(SQUARE, SQUARE, out=SQUARE[:3]), "[linear] out must be [4, 4], it is"),
     (lambda: ops.linear(SQUARE, np.ones((4, 4), F32), out=SQUARE), "out must not overlap x"),
     (lambda: ops.linear(X, X, x_scales=np.ones((1, 3), F32)), "x must be e4m3 to have scales"),
     (lambda: ops.linear(X.astype(np.uint8), X), "x must be f32, bf16 or f16, got u8"),
@@ -280,27 +280,29 @@ POSITIONS = np.zeros(3, np.int32)
     (lambda: ops.rope_table(0, 4), "[rope_table] positions must be a whole number from 1 on"),
     (lambda: ops.rope_table(4, 3), "[rope_table] head_dim must be even, it is 3"),
     (lambda: ops.rope_table(4, 4, base=0), "[rope_table] base must be positive, got 0"),
-    (lambda: ops.rope(Q.reshape(3, 32), POSITIONS, TABLE), "[rope] kv_heads must be a whole number"),
+    (lambda: ops.rope(Q.reshape(3, 32), POSITIONS, TABLE), "[rope] kv_heads must be a whole"),
     (lambda: ops.rope(Q.reshape(3, 32), POSITIONS, TABLE, kv_heads=4), "[rope] qkv is [3, 32]"),
     (lambda: ops.rope(Q.reshape(3, 32), POSITIONS + 5, TABLE, kv_heads=1),
      "[rope] positions[0] must be in [0, 5), got 5"),
     (lambda: ops.rope(Q.reshape(3, 32), POSITIONS.astype(np.int64), TABLE, kv_heads=1),
      "[rope] positions must be one of float32"),
-    (lambda: ops.rope(Q.reshape(3, 32), POSITIONS, TABLE, out=(X, X)), "[rope] out must be (q, k, v)"),
+    (lambda: ops.rope(Q.reshape(3, 32), POSITIONS, TABLE, out=(X, X)),
+     "[rope] out must be (q, k, v)"),
     (lambda: ops.rope(Q.reshape(3, 32), POSITIONS, TABLE, out=(None, X, X)),
      "[rope] out must be (q, k, v)"),
     (lambda: ops.attention(Q, KV, KV[:4]), "[attention] v must be [5, 2, 8], got [4, 2, 8]"),
     (lambda: ops.attention(Q, KV[:, :, :4].copy(), KV), "[attention] k must be [5, 2, 8], got"),
     (lambda: ops.attention(Q, np.ones((5, 3, 8), F32), np.ones((5, 3, 8), F32)),
      "heads must be a multiple of kv_heads"),
-    (lambda: ops.attention(X, KV, KV), "[attention] q must be [rows, heads, head_dim], it is [3, 4]"),
+    (lambda: ops.attention(X, KV, KV), "[attention] q must be [rows, heads, head_dim], it is"),
     (lambda: ops.attention(Q, KV, KV, np.array([1, 6, 1], np.int32)),
      "[attention] visible[1] must be in [1, 5], got 6"),
     (lambda: ops.attention(Q, KV, KV, scale=np.inf), "[attention] scale must be a finite number"),
-    (lambda: ops.attention_packed(Q, 3), "[attention_packed] qkv's last extent must be 3 x 3 heads"),
-    (lambda: ops.attention_packed(Q, 0), "[attention_packed] heads must be a whole number from 1 on"),
+    (lambda: ops.attention_packed(Q, 3), "[attention_packed] qkv's last extent must be 3 x 3"),
+    (lambda: ops.attention_packed(Q, 0), "[attention_packed] heads must be a whole number"),
     (lambda: ops.resize_with_pad(X, 4), "[resize_with_pad] frame must be u8, got f32"),
-    (lambda: ops.resize_with_pad(np.ones((4, 4, 4), np.uint8), 4), "frame must be [height, width, 3]"),
+    (lambda: ops.resize_with_pad(np.ones((4, 4, 4), np.uint8), 4),
+     "frame must be [height, width, 3]"),
     (lambda: ops.resize_with_pad(np.ones((4, 4, 3), np.uint8), 4, filter="bicubic"),
      "[resize_with_pad] filter must be one of antialias, bilinear"),
     (lambda: ops.resize_with_pad(np.ones((4, 4, 3), np.uint8), 4.5), "size must be a whole number"),
@@ -321,7 +323,7 @@ def test_what_no_op_takes_is_refused():
             raise BufferError("it requires a gradient")
 
     x = normals(3, 4).astype(np.float32)
-    with pytest.raises(saccade.NotSupported, match="x has elements of DLPack's type 5 with 64 bits"):
+    with pytest.raises(saccade.NotSupported, match="x has elements of DLPack's type 5 with 64"):
         ops.rms_norm(Producer(x, "complex", 64), W)
     with pytest.raises(saccade.NotSupported, match="x is on a device of DLPack's type 10"):
         ops.rms_norm(Producer(x, "float", 32, device=(10, 0)), W)
