@@ -4,7 +4,7 @@ include(CMakePackageConfigHelpers)
 set(config_directory lib/cmake/saccade)
 
 install(TARGETS saccade_shared EXPORT saccade-targets LIBRARY DESTINATION lib COMPONENT library)
-install(FILES include/saccade.h DESTINATION include COMPONENT library)
+install(FILES include/saccade.h include/saccade_ops.h DESTINATION include COMPONENT library)
 
 # find_package(saccade), then target_link_libraries(... saccade::saccade)
 install(EXPORT saccade-targets NAMESPACE saccade:: FILE saccade-config.cmake

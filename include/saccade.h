@@ -126,15 +126,21 @@ SACCADE_API saccade_status saccade_get_info(const saccade_policy* policy, saccad
 /* The same as one JSON object. */
 SACCADE_API saccade_status saccade_describe(const saccade_policy* policy, const char** json);
 
-/* Where pixels lie. */
-enum { SACCADE_HOST_MEMORY = 0 };
+/* The CUDA stream (a cudaStream_t) that the policy runs on, which lives as long as it; NULL on the
+ * CPU. What is enqueued there before an inference has happened when it reads its frames. */
+SACCADE_API void* saccade_stream(const saccade_policy* policy);
 
-/* One camera frame: 8-bit RGB, height x width x 3. Rows without gaps are read in place; others are
- * packed first. */
+/* Where pixels lie. Device memory is that of the policy's GPU, or managed memory. */
+enum { SACCADE_HOST_MEMORY = 0, SACCADE_DEVICE_MEMORY = 1 };
+
+/* One camera frame: 8-bit RGB, height x width x 3. A policy on the CPU reads frames in place, and
+ * refuses those in device memory. A policy on a GPU reads those in device memory in place, also
+ * with gaps between their rows, and copies others to the GPU; saccade_observation.stream says when
+ * their pixels are there. */
 typedef struct saccade_frame {
   const char* camera;   /* its name; NULL: camera_index counts */
   int32_t camera_index; /* into saccade_info.cameras; 0 when a name is given */
-  int32_t memory;       /* SACCADE_HOST_MEMORY */
+  int32_t memory;       /* SACCADE_HOST_MEMORY or SACCADE_DEVICE_MEMORY */
   const uint8_t* pixels;
   int64_t row_stride; /* bytes from one row to the next; 0: 3 * width */
   int32_t height;
@@ -183,6 +189,11 @@ typedef struct saccade_observation {
   const float* noise;               /* [chunk, max_action_dim], row-major; NULL: from the seed */
   size_t noise_count;               /* chunk * max_action_dim */
   const saccade_realtime* realtime; /* NULL: none */
+
+  /* For frames in device memory: the CUDA stream (a cudaStream_t) that their pixels are written on.
+   * They are read behind all that it holds when saccade_infer() is called, without a wait of the
+   * host. NULL: the legacy default stream. saccade_stream(): they are in order already. */
+  void* stream;
 } saccade_observation;
 
 /* Wall time of one part of an inference. */
@@ -214,7 +225,8 @@ typedef struct saccade_chunk {
   size_t warning_bytes; /* out; without the zero byte */
 } saccade_chunk;
 
-/* Runs one inference. The observation's pixels are read until it returns. */
+/* Runs one inference. The observation's pixels are read until it returns, and not after that,
+ * wherever they are: the caller may overwrite them on any stream. */
 SACCADE_API saccade_status saccade_infer(saccade_policy* policy,
                                          const saccade_observation* observation,
                                          saccade_chunk* chunk);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "saccade/error.h"
+#include "saccade/stream.h"
 #include "saccade/tensor.h"
 
 namespace saccade {
@@ -77,12 +78,21 @@ inline constexpr double kAutoPrecisionBound = 0.05;
 /// "prefix=fp8,expert=fp8" whose other stages are bf16, "auto", or "auto:0.02" with a bound.
 void set_precision(std::string_view text, LoadOptions&);
 
-/// One camera frame: 8-bit RGB, rows without gaps. The pixels are the caller's.
+/// One camera frame: 8-bit RGB, [height, width, 3]. The pixels are the caller's, and stay as they
+/// are until the inference has returned. A policy on a GPU resizes those in its memory where they
+/// lie.
 struct Frame {
   const std::uint8_t* pixels = nullptr;
   int height = 0;
   int width = 0;
+  Device device = Device::kCpu;  // kCuda: in the memory of the policy's GPU
+  std::int64_t row_stride = 0;   // bytes from one row to the next; 0: 3 * width
 };
+
+/// Bytes from one row of a frame to the next.
+inline std::int64_t row_stride_of(const Frame& frame) {
+  return frame.row_stride != 0 ? frame.row_stride : 3 * std::int64_t{frame.width};
+}
 
 /// How far the previous chunk holds its rows behind those that will have been executed: all up to
 /// the horizon in the same way, not at all, or less and less, as LeRobot's schedules do.
@@ -113,6 +123,9 @@ struct RealTime {
 /// What the robot sees and is told. Cameras that are not given count as missing.
 struct Observation {
   std::map<std::string, Frame> frames;      // by the policy's camera names
+  CUstream_st* stream = nullptr;            // whose work so far frames in GPU memory wait for: the
+                                            // stream that wrote them; null: CUDA's legacy default
+                                            // stream, Policy::stream(): nothing is left to wait for
   std::vector<double> state;                // physical units
   std::optional<std::string> prompt;        // else the policy's own, if its configuration has one
   std::optional<std::vector<int>> tokens;   // in place of a prompt
@@ -175,6 +188,10 @@ class Policy {
   ~Policy();
 
   const PolicyInfo& info() const;
+
+  /// The CUDA stream that the policy runs on, which lives as long as it; null on the CPU. What is
+  /// enqueued there before an inference has happened when it reads its frames.
+  CUstream_st* stream() const;
 
   /// Throws InvalidArgument when the observation does not fit the policy, and when an action comes
   /// out that is not finite.

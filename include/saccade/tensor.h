@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
 #include <string>
 
 namespace saccade {
@@ -34,6 +35,7 @@ class Shape {
  public:
   Shape() = default;
   Shape(std::initializer_list<int> extents);
+  explicit Shape(std::span<const int> extents);
 
   int rank() const { return rank_; }
   int operator[](int axis) const { return extents_[std::size_t(axis < 0 ? axis + rank_ : axis)]; }

@@ -7,12 +7,13 @@
     chunk.actions  # float32 [chunk, action_dim], physical units
 """
 
+from . import ops
 from ._errors import DeviceError, Error, InvalidArgument, NotSupported
 from ._policy import ActionChunk, Policy, PolicyInfo, StageStats, Stats, load
 from ._realtime import RealTime
 
 __all__ = ["ActionChunk", "DeviceError", "Error", "InvalidArgument", "NotSupported", "Policy",
-           "PolicyInfo", "RealTime", "StageStats", "Stats", "load"]
+           "PolicyInfo", "RealTime", "StageStats", "Stats", "load", "ops"]
 
 
 def __getattr__(name: str) -> str:

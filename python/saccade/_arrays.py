@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from . import _dlpack
 from ._errors import InvalidArgument, NotSupported
-
-# Of DLPack: memory that the CPU reads.
-_CPU_DEVICES = {1, 3}  # kDLCPU, kDLCUDAHost
 
 
 def as_array(value: Any, name: str) -> npt.NDArray[Any]:
@@ -18,10 +16,7 @@ def as_array(value: Any, name: str) -> npt.NDArray[Any]:
     memory. Raises NotSupported for memory of a GPU."""
     if isinstance(value, np.ndarray):
         return value
-    on_gpu = getattr(value, "__cuda_array_interface__", None) is not None
-    if not on_gpu and hasattr(value, "__dlpack_device__"):
-        on_gpu = int(value.__dlpack_device__()[0]) not in _CPU_DEVICES
-    if on_gpu:
+    if _dlpack.is_on_gpu(value):
         raise NotSupported(f"{name} is in GPU memory, which this version cannot read: copy it to "
                            "the CPU first")
     if hasattr(value, "__dlpack__") and hasattr(np, "from_dlpack"):
@@ -35,24 +30,37 @@ def as_array(value: Any, name: str) -> npt.NDArray[Any]:
         raise InvalidArgument(f"{name} is no array: {error}") from error
 
 
-def image(value: Any, camera: str) -> Tuple[npt.NDArray[np.uint8], int]:
-    """The pixels of a camera as uint8 [height, width, 3], and the bytes from row to row."""
+def image(value: Any, camera: str, stream: Optional[int]) -> _dlpack.View:
+    """The pixels of a camera, uint8 [height, width, 3] with those of a row side by side. On a GPU
+    they are ready on the policy's stream; a policy without one reads no such memory."""
     name = f"image '{camera}'"
-    pixels = as_array(value, name)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise InvalidArgument(f"{name} must be uint8 [height, width, 3], it is "
-                              f"{pixels.dtype} {list(pixels.shape)}{_advice(pixels)}")
+    if not _dlpack.is_on_gpu(value):
+        array = as_array(value, name)
+        pixels = _checked_image(_dlpack.view_of_array(array), name)
+        if _row_is_dense(pixels):
+            return pixels
+        return _dlpack.view_of_array(np.ascontiguousarray(array))
+    if stream is None:
+        raise InvalidArgument(f"{name} is in GPU memory, the policy runs on the CPU")
+    pixels = _checked_image(_dlpack.view(value, name, stream), name)
+    if not _row_is_dense(pixels):
+        raise InvalidArgument(f"{name} is in GPU memory, where the pixels of a row must lie side "
+                              f"by side, its strides are {list(pixels.strides)} bytes")
+    return pixels
+
+
+def _checked_image(pixels: _dlpack.View, name: str) -> _dlpack.View:
+    shape = pixels.shape
+    if pixels.dtype == "uint8" and len(shape) == 3 and shape[2] == 3:
+        return pixels
+    turned = pixels.dtype == "uint8" and len(shape) == 3 and shape[0] == 3
+    advice = ": channels come last, image.transpose(1, 2, 0) moves them there" if turned else ""
+    raise InvalidArgument(f"{name} must be uint8 [height, width, 3], it is {pixels}{advice}")
+
+
+def _row_is_dense(pixels: _dlpack.View) -> bool:
     row, pixel, channel = pixels.strides
-    if channel != 1 or pixel != 3 or row < 3 * pixels.shape[1]:
-        pixels = np.ascontiguousarray(pixels)
-        row = pixels.strides[0]
-    return pixels, row
-
-
-def _advice(pixels: npt.NDArray[Any]) -> str:
-    if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[0] == 3:
-        return ": channels come last, image.transpose(1, 2, 0) moves them there"
-    return ""
+    return channel == 1 and pixel == 3 and row >= 3 * pixels.shape[1]
 
 
 def state(value: Any) -> npt.NDArray[np.float64]:

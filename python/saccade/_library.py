@@ -1,4 +1,5 @@
-"""The C interface (saccade.h): where the library is found, and its functions and structs."""
+"""The C interface (saccade.h, saccade_ops.h): where the library is found, its functions and
+structs."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from ._errors import DeviceError, Error, InvalidArgument, NotSupported
 ABI_VERSION = 1
 MAX_STAGES = 16
 HOST_MEMORY = 0
+DEVICE_MEMORY = 1
 REALTIME_GUIDED = 1
 SCHEDULES = ("linear", "exp", "ones", "zeros")  # by their number
 
@@ -64,6 +66,7 @@ class Observation(ctypes.Structure):
         ("noise", ctypes.c_void_p),
         ("noise_count", ctypes.c_size_t),
         ("realtime", ctypes.POINTER(Realtime)),
+        ("stream", ctypes.c_void_p),
     ]
 
 
@@ -111,7 +114,25 @@ class Stats(ctypes.Structure):
     ]
 
 
+class Tensor(ctypes.Structure):
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("dtype", ctypes.c_int32),
+        ("memory", ctypes.c_int32),
+        ("rank", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+        ("shape", ctypes.c_int64 * 4),
+    ]
+
+
+# saccade_tensor.dtype of a type's name.
+DTYPES = {"float32": 1, "bfloat16": 2, "float16": 3, "uint8": 4, "int32": 5, "float8_e4m3fn": 6}
+ACTIVATIONS = ("none", "gelu", "silu", "geglu")  # by their number
+FILTERS = ("antialias", "bilinear")
+
 _POLICY = ctypes.c_void_p
+_STREAM = ctypes.c_void_p
+_TENSOR = ctypes.POINTER(Tensor)
 _FUNCTIONS = {
     "saccade_version": (ctypes.c_char_p, []),
     "saccade_abi_version": (ctypes.c_int32, []),
@@ -127,6 +148,23 @@ _FUNCTIONS = {
         [_POLICY, ctypes.POINTER(Observation), ctypes.POINTER(Chunk)],
     ),
     "saccade_get_stats": (ctypes.c_int32, [_POLICY, ctypes.POINTER(Stats)]),
+    "saccade_stream": (_STREAM, [_POLICY]),
+    "saccade_ops_rms_norm": (
+        ctypes.c_int32, [_TENSOR, _TENSOR, _TENSOR, ctypes.c_float, _TENSOR, _STREAM]),
+    "saccade_ops_layer_norm": (
+        ctypes.c_int32, [_TENSOR, _TENSOR, _TENSOR, ctypes.c_float, _TENSOR, _STREAM]),
+    "saccade_ops_linear": (
+        ctypes.c_int32,
+        [_TENSOR, _TENSOR, _TENSOR, _TENSOR, _TENSOR, ctypes.c_int32, _TENSOR, _STREAM]),
+    "saccade_ops_quantize": (ctypes.c_int32, [_TENSOR, _TENSOR, _TENSOR, _STREAM]),
+    "saccade_ops_rope_table": (ctypes.c_int32, [ctypes.c_float, _TENSOR]),
+    "saccade_ops_rope": (
+        ctypes.c_int32, [_TENSOR, _TENSOR, _TENSOR, _TENSOR, _TENSOR, _TENSOR, _STREAM]),
+    "saccade_ops_attention": (
+        ctypes.c_int32, [_TENSOR, _TENSOR, _TENSOR, _TENSOR, ctypes.c_float, _TENSOR, _STREAM]),
+    "saccade_ops_attention_packed": (
+        ctypes.c_int32, [_TENSOR, ctypes.c_int32, ctypes.c_float, _TENSOR, _STREAM]),
+    "saccade_ops_resize_with_pad": (ctypes.c_int32, [_TENSOR, ctypes.c_int32, _TENSOR, _STREAM]),
 }
 
 

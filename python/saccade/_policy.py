@@ -110,6 +110,7 @@ class Policy:
     def __init__(self, handle: _Handle) -> None:
         self._library = library()
         self._handle: Optional[_Handle] = handle
+        self._stream: Optional[int] = self._library.saccade_stream(handle)
         text = ctypes.c_char_p()
         check(self._library.saccade_describe(handle, ctypes.byref(text)))
         described = json.loads(text.value or b"{}")
@@ -145,9 +146,11 @@ class Policy:
         """Runs one inference and returns a chunk of actions.
 
         images  camera name to pixels, uint8 [height, width, 3], RGB: a NumPy array, a DLPack tensor
-                in CPU memory, or what has __array_interface__. Any size: the engine resizes. Read
+                such as torch's, or what has __array_interface__. Any size: the engine resizes. Read
                 in place when pixels lie side by side in a row; other strides are copied. Cameras
-                that are not given count as missing.
+                that are not given count as missing. Tensors in GPU memory need a policy on that
+                GPU, which reads them in place, behind what their library has still to write; there
+                other strides are refused.
         state   numbers [state_dim], physical units.
         prompt  what the robot is to do; else the policy's own prompt, if it has one.
         tokens  token ids in place of a prompt.
@@ -157,7 +160,7 @@ class Policy:
         realtime  a saccade.RealTime: the chunk that is being executed, which this one continues.
 
         Raises InvalidArgument when an argument does not fit the policy, DeviceError when the GPU
-        fails, NotSupported for images in GPU memory.
+        fails, NotSupported for a state, tokens or noise in GPU memory.
         """
         handle, info = self._open_handle(), self._info
         if not isinstance(images, Mapping):
@@ -165,7 +168,8 @@ class Policy:
         if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
             raise InvalidArgument(f"seed must be a whole number from 0 to 2**64 - 1, it is {seed}")
         observation = c.Observation(size=ctypes.sizeof(c.Observation), seed=int(seed))
-        held: List[npt.NDArray[Any]] = []  # what the observation points to
+        observation.stream = self._stream  # where DLPack's producers have their pixels ready
+        held: List[Any] = []  # what the observation points to
 
         def memory(array: npt.NDArray[Any]) -> Tuple[int, int]:
             held.append(array)
@@ -186,10 +190,12 @@ class Policy:
         observation.frames = frames = (c.Frame * len(images))()
         observation.frame_count = len(images)
         for frame, (camera, value) in zip(frames, images.items()):
-            pixels, frame.row_stride = _arrays.image(value, camera)
-            frame.camera, frame.memory = _text(camera, "a camera's name"), c.HOST_MEMORY
+            frame.camera = _text(camera, "a camera's name")
+            pixels = _arrays.image(value, camera, self._stream)
+            held.append(pixels)
+            frame.memory = c.DEVICE_MEMORY if pixels.on_gpu else c.HOST_MEMORY
+            frame.pixels, frame.row_stride = pixels.pointer, pixels.strides[0]
             frame.height, frame.width = pixels.shape[:2]
-            frame.pixels, _ = memory(pixels)
 
         actions = _arrays.output(out, (info.chunk, info.action_dim))
         return self._run(handle, observation, actions)

@@ -43,9 +43,9 @@ std::string camera_of(const saccade_frame& frame, const std::string& at,
 void check_frame(const saccade_frame& frame, const std::string& at) {
   SACCADE_CHECK(frame.reserved[0] == 0 && frame.reserved[1] == 0, kWhere, at,
                 ".reserved must be 0");
-  if (frame.memory != SACCADE_HOST_MEMORY) {
+  if (frame.memory != SACCADE_HOST_MEMORY && frame.memory != SACCADE_DEVICE_MEMORY) {
     throw NotSupported("[infer] " + at + ".memory is " + std::to_string(frame.memory) +
-                       ", this version reads frames in host memory only");
+                       ", this version reads frames in host memory and in device memory");
   }
   SACCADE_CHECK(frame.pixels != nullptr, kWhere, at, ".pixels must not be NULL");
   const auto fits = [](int extent) { return extent > 0 && extent <= kMaxExtent; };
@@ -56,30 +56,17 @@ void check_frame(const saccade_frame& frame, const std::string& at) {
                 3 * std::int64_t(frame.width), " bytes");
 }
 
-/// The pixels without gaps between rows: the caller's own if they are.
-const std::uint8_t* packed_pixels(const saccade_frame& frame, std::vector<std::uint8_t>& packed) {
-  const std::size_t row = 3 * std::size_t(frame.width);
-  const auto stride = std::size_t(frame.row_stride);
-  if (stride == 0 || stride == row) return frame.pixels;
-  packed.resize(row * std::size_t(frame.height));
-  for (std::size_t y = 0; y < std::size_t(frame.height); ++y) {
-    std::memcpy(packed.data() + y * row, frame.pixels + y * stride, row);
-  }
-  return packed.data();
-}
-
-void take_frames(saccade_policy& handle, const saccade_observation& given, Observation& taken) {
+void take_frames(const PolicyInfo& info, const saccade_observation& given, Observation& taken) {
   check_array("observation.frames", given.frames, given.frame_count);
-  const std::vector<std::string>& cameras = handle.policy.info().cameras;
   for (std::size_t i = 0; i < given.frame_count; ++i) {
     const saccade_frame& frame = given.frames[i];
     const std::string at = "observation.frames[" + std::to_string(i) + "]";
     check_frame(frame, at);
-    const std::string camera = camera_of(frame, at, cameras);
+    const std::string camera = camera_of(frame, at, info.cameras);
     const bool is_first = taken.frames.try_emplace(camera).second;
     SACCADE_CHECK(is_first, kWhere, at, " is a second frame of camera '", camera, "'");
-    if (handle.packed.size() <= i) handle.packed.resize(i + 1);
-    taken.frames[camera] = {packed_pixels(frame, handle.packed[i]), frame.height, frame.width};
+    const Device device = frame.memory == SACCADE_HOST_MEMORY ? Device::kCpu : Device::kCuda;
+    taken.frames[camera] = {frame.pixels, frame.height, frame.width, device, frame.row_stride};
   }
 }
 
@@ -113,7 +100,7 @@ RealTime take_realtime(const saccade_realtime* pointer, const PolicyInfo& info) 
   return taken;
 }
 
-Observation take_observation(saccade_policy& handle, const saccade_observation& given) {
+Observation take_observation(const PolicyInfo& info, const saccade_observation& given) {
   Observation taken;
   check_array("observation.state", given.state, given.state_count);
   check_array("observation.tokens", given.tokens, given.token_count);
@@ -124,9 +111,10 @@ Observation take_observation(saccade_policy& handle, const saccade_observation& 
   if (given.noise != nullptr) taken.noise.emplace(given.noise, given.noise + given.noise_count);
   taken.seed = given.seed;
   if (given.realtime != nullptr) {
-    taken.realtime = take_realtime(given.realtime, handle.policy.info());
+    taken.realtime = take_realtime(given.realtime, info);
   }
-  take_frames(handle, given, taken);
+  taken.stream = static_cast<CUstream_st*>(given.stream);
+  take_frames(info, given, taken);
   return taken;
 }
 
@@ -162,7 +150,7 @@ void infer(saccade_policy& handle, const saccade_observation* observation, sacca
   const saccade_observation given = read_sized(kWhere, "observation", observation);
   saccade_chunk out = read_sized(kWhere, "chunk", chunk);
   check_chunk(out, handle.policy.info());
-  const Observation taken = take_observation(handle, given);
+  const Observation taken = take_observation(handle.policy.info(), given);
   ActionChunk made = handle.policy.infer(taken);
   const std::chrono::duration<double, std::milli> total = Clock::now() - start;
   made.times.push_back({"total", total.count()});

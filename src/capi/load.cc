@@ -116,6 +116,10 @@ saccade_status saccade_describe(const saccade_policy* policy, const char** json)
   });
 }
 
+void* saccade_stream(const saccade_policy* policy) {
+  return policy == nullptr ? nullptr : policy->policy.stream();
+}
+
 saccade_status saccade_get_stats(const saccade_policy* policy, saccade_stats* stats) {
   return guarded([&] {
     SACCADE_CHECK(policy != nullptr, "get_stats", "policy must not be NULL");

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -19,8 +18,7 @@ struct saccade_policy {
   saccade_info info;
   saccade::capi::Statistics statistics;
 
-  std::mutex inference;                           // guards policy and packed
-  std::vector<std::vector<std::uint8_t>> packed;  // frames whose rows have gaps
+  std::mutex inference;  // guards policy
 
  private:
   std::string precision_;

@@ -39,7 +39,10 @@ const char* name_of(DType dtype) {
 
 const char* name_of(Device device) { return device == Device::kCpu ? "cpu" : "cuda"; }
 
-Shape::Shape(std::initializer_list<int> extents) : rank_(static_cast<int>(extents.size())) {
+Shape::Shape(std::initializer_list<int> extents)
+    : Shape(std::span<const int>(extents.begin(), extents.size())) {}
+
+Shape::Shape(std::span<const int> extents) : rank_(static_cast<int>(extents.size())) {
   SACCADE_CHECK(rank_ <= 4, "shape", "rank must be at most 4, got ", rank_);
   std::size_t axis = 0;
   for (int extent : extents) {

@@ -45,6 +45,22 @@ void check_driver() {
   SACCADE_CUDA_CHECK(status);
 }
 
+/// Of the kernels that may run on the device.
+int usable_arch() {
+  check_driver();
+  const int arch = attribute(cudaDevAttrComputeCapabilityMajor) * 10 +
+                   attribute(cudaDevAttrComputeCapabilityMinor);
+  if (arch < kOldestArch) {
+    throw DeviceError("the GPU has compute capability " + std::to_string(arch / 10) + "." +
+                      std::to_string(arch % 10) + ", this build holds code for 8.0 and later");
+  }
+  // Kernels for sm_90a run on 9.0 alone; later GPUs take the portable ones.
+  const int own = arch == 90 ? 90 : kOldestArch;
+  const char* limit = std::getenv("SACCADE_ARCH");
+  const int lower = limit == nullptr ? 0 : std::atoi(limit);
+  return lower > 0 && lower < own ? lower : own;
+}
+
 std::shared_ptr<void> counted(void* block, void (*free)(void*)) {
   ++allocation_count;
   return {block, free};
@@ -78,25 +94,28 @@ DeviceInfo device_info() {
 }
 
 std::shared_ptr<const Stream> open_stream() {
-  check_driver();
-  const int arch = attribute(cudaDevAttrComputeCapabilityMajor) * 10 +
-                   attribute(cudaDevAttrComputeCapabilityMinor);
-  if (arch < kOldestArch) {
-    throw DeviceError("the GPU has compute capability " + std::to_string(arch / 10) + "." +
-                      std::to_string(arch % 10) + ", this build holds code for 8.0 and later");
-  }
+  const int arch = usable_arch();
   cudaStream_t handle = nullptr;
   SACCADE_CUDA_CHECK(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking));
   const auto close = [](const Stream* stream) {
     cudaStreamDestroy(stream->handle);
     delete stream;
   };
-  // Kernels for sm_90a run on 9.0 alone; later GPUs take the portable ones.
-  const int own = arch == 90 ? 90 : kOldestArch;
-  const char* limit = std::getenv("SACCADE_ARCH");
-  const int lower = limit == nullptr ? 0 : std::atoi(limit);
-  const int usable = lower > 0 && lower < own ? lower : own;
-  return {new Stream{Device::kCuda, handle, usable}, close};
+  return {new Stream{Device::kCuda, handle, arch}, close};
+}
+
+Stream borrowed_stream(CUstream_st* handle) {
+  static const int arch = usable_arch();
+  return {Device::kCuda, handle, arch};
+}
+
+bool is_device_memory(const void* pointer) {
+  int device = 0;
+  SACCADE_CUDA_CHECK(cudaGetDevice(&device));
+  cudaPointerAttributes attributes;
+  SACCADE_CUDA_CHECK(cudaPointerGetAttributes(&attributes, pointer));
+  return attributes.type == cudaMemoryTypeManaged ||
+         (attributes.type == cudaMemoryTypeDevice && attributes.device == device);
 }
 
 std::shared_ptr<void> allocate(std::size_t bytes) {
@@ -150,6 +169,10 @@ Event::Event() {
 
 void Event::record(const Stream& s) {
   SACCADE_CUDA_CHECK(cudaEventRecord(static_cast<cudaEvent_t>(event_.get()), s.handle));
+}
+
+void Event::hold(const Stream& s) const {
+  SACCADE_CUDA_CHECK(cudaStreamWaitEvent(s.handle, static_cast<cudaEvent_t>(event_.get()), 0));
 }
 
 void Event::wait() const {

@@ -34,6 +34,12 @@ DeviceInfo device_info();
 /// code for the device.
 std::shared_ptr<const Stream> open_stream();
 
+/// A stream that the caller owns, as ops take it; null: CUDA's legacy default stream.
+Stream borrowed_stream(CUstream_st*);
+
+/// Whether a pointer is to memory of the current device, managed memory included.
+bool is_device_memory(const void*);
+
 /// Zeroed device memory.
 std::shared_ptr<void> allocate(std::size_t bytes);
 
@@ -55,6 +61,7 @@ class Event {
  public:
   Event();
   void record(const Stream&);
+  void hold(const Stream&) const;            // what is enqueued behind waits for the mark
   void wait() const;                         // until the stream has passed the mark
   double ms_since(const Event& from) const;  // both passed
 

@@ -16,6 +16,8 @@ namespace {
 bool device_is_there() { return false; }
 DeviceInfo device_info() { no_cuda(); }
 std::shared_ptr<const Stream> open_stream() { no_cuda(); }
+Stream borrowed_stream(CUstream_st*) { no_cuda(); }
+bool is_device_memory(const void*) { no_cuda(); }
 std::shared_ptr<void> allocate(std::size_t) { no_cuda(); }
 std::shared_ptr<void> allocate_pinned(std::size_t) { no_cuda(); }
 void upload(const Stream&, const void*, void*, std::size_t) { no_cuda(); }
@@ -26,6 +28,7 @@ void synchronize(const Stream&) { no_cuda(); }
 
 Event::Event() { no_cuda(); }
 void Event::record(const Stream&) { no_cuda(); }
+void Event::hold(const Stream&) const { no_cuda(); }
 void Event::wait() const { no_cuda(); }
 double Event::ms_since(const Event&) const { no_cuda(); }
 

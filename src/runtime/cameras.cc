@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "core/check.h"
+#include "cuda/device.h"
 
 namespace saccade {
 namespace {
@@ -24,9 +25,22 @@ std::size_t find_camera(const io::PolicyConfig& config, const std::string& name)
   fail("infer", "the policy has no camera '", name, "', only ", join(names));
 }
 
+void check_frame(const std::string& camera, const Frame& frame, const Stream& stream) {
+  SACCADE_CHECK(frame.pixels != nullptr && frame.height > 0 && frame.width > 0, "infer",
+                "the frame of camera '", camera, "' is empty: ", frame.height, " x ", frame.width);
+  SACCADE_CHECK(row_stride_of(frame) >= 3 * std::int64_t{frame.width}, "infer",
+                "the frame of camera '", camera, "' has rows of ", 3 * std::int64_t{frame.width},
+                " bytes, ", frame.row_stride, " bytes apart");
+  if (frame.device == Device::kCpu) return;
+  SACCADE_CHECK(stream.device == Device::kCuda, "infer", "the frame of camera '", camera,
+                "' is in GPU memory, the policy runs on the CPU");
+  SACCADE_CHECK(cuda::is_device_memory(frame.pixels), "infer", "the frame of camera '", camera,
+                "' is said to be in GPU memory, its pixels are not in that of the policy's GPU");
+}
+
 }  // namespace
 
-std::vector<Frame> ordered_frames(const io::PolicyConfig& config,
+std::vector<Frame> ordered_frames(const io::PolicyConfig& config, const Stream& stream,
                                   const std::map<std::string, Frame>& frames) {
   std::vector<Frame> by_camera(config.cameras.size());
   for (const auto& [name, frame] : frames) {
@@ -34,8 +48,7 @@ std::vector<Frame> ordered_frames(const io::PolicyConfig& config,
     if (std::find(ignored.begin(), ignored.end(), name) != ignored.end()) continue;
     const std::size_t i = find_camera(config, name);
     SACCADE_CHECK(by_camera[i].pixels == nullptr, "infer", "camera '", name, "' is given twice");
-    SACCADE_CHECK(frame.pixels != nullptr && frame.height > 0 && frame.width > 0, "infer",
-                  "the frame of camera '", name, "' is empty: ", frame.height, " x ", frame.width);
+    check_frame(name, frame, stream);
     by_camera[i] = frame;
   }
   std::vector<Frame> present;

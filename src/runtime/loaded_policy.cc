@@ -100,12 +100,13 @@ LoadedPolicy::LoadedPolicy(Decided decided)
 
 void LoadedPolicy::write_inputs(const Observation& observation, const PreparedState& robot,
                                 std::span<const int> tokens) {
-  const std::vector<Frame> frames = ordered_frames(config, observation.frames);
+  const std::vector<Frame> frames = ordered_frames(config, engine.stream, observation.frames);
   write_tokens(tokens);
   write_state(robot.normalized);
   check_noise(observation);
   write_realtime(observation, robot);
-  runner.set_frames(frames);  // Nothing fails from here on: the caller's frames are being copied.
+  // Nothing fails from here on: the caller's frames are being copied.
+  runner.set_frames(frames, observation.stream);
   write_noise(observation);
 }
 

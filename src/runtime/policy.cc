@@ -29,6 +29,8 @@ Policy::~Policy() = default;
 
 const PolicyInfo& Policy::info() const { return state_->policy.info; }
 
+CUstream_st* Policy::stream() const { return state_->policy.engine.stream.handle; }
+
 ActionChunk Policy::infer(const Observation& observation) {
   LoadedPolicy& policy = state_->policy;
   ActionChunk chunk;

@@ -1,5 +1,7 @@
 #include "runtime/runner.h"
 
+#include <cstring>
+
 #include "core/check.h"
 #include "ops/image/resize_with_pad.h"
 #include "ops/trace.h"
@@ -13,8 +15,16 @@ using ops::detail::ResizeWithPadParams;
 // Of a frame slot at load: 1920 x 1080 RGB. Larger frames take a larger slot when they come.
 constexpr std::size_t kFrameBytes = std::size_t{1920} * 1080 * 3;
 
-std::size_t bytes_of(const Frame& frame) {
-  return std::size_t(frame.height) * std::size_t(frame.width) * 3;
+std::size_t row_bytes_of(const Frame& frame) { return std::size_t(frame.width) * 3; }
+
+std::size_t bytes_of(const Frame& frame) { return std::size_t(frame.height) * row_bytes_of(frame); }
+
+void pack_rows(const Frame& frame, std::uint8_t* to) {
+  const std::size_t row_bytes = row_bytes_of(frame);
+  for (int y = 0; y < frame.height; ++y) {
+    std::memcpy(to + std::size_t(y) * row_bytes, frame.pixels + y * row_stride_of(frame),
+                row_bytes);
+  }
 }
 
 }  // namespace
@@ -23,6 +33,7 @@ Runner::Runner(Engine& engine, ops::ResizeFilter filter) : engine_(engine), filt
   if (engine.stream.device == Device::kCpu) return;
   const int max_views = engine.pi->pixels().shape[0];
   copy_team_.emplace();
+  frames_are_written_.emplace();
   slots_.resize(std::size_t(max_views));
   for (std::size_t view = 0; view < slots_.size(); ++view) slot_for(view, kFrameBytes);
   geometry_ = cuda::allocate(slots_.size() * sizeof(ResizeWithPadParams));
@@ -47,36 +58,64 @@ Runner::FrameSlot& Runner::slot_for(std::size_t view, std::size_t bytes) {
   return slot;
 }
 
-void Runner::set_frames(std::span<const Frame> frames) {
+void Runner::set_frames(std::span<const Frame> frames, CUstream_st* writer) {
   views_ = int(frames.size());
   copies_.clear();
+  staged_.clear();
   const Tensor pixels = engine_.pi->pixels();
   const int size = pixels.shape[2];
   auto* geometry = static_cast<ResizeWithPadParams*>(pinned_geometry_.get());
+  bool any_on_device = false;
   for (std::size_t view = 0; view < frames.size(); ++view) {
     const Frame& frame = frames[view];
-    auto* out = pixels.rows(int(view), 1).as<float>();
-    if (engine_.stream.device == Device::kCpu) {
-      ops::detail::resize_with_pad_cpu(ops::detail::resize_with_pad_params(
-          frame.pixels, frame.height, frame.width, size, filter_, out));
-      continue;
+    ResizeWithPadParams params =
+        ops::detail::resize_with_pad_params(frame.pixels, frame.height, frame.width, size, filter_,
+                                            pixels.rows(int(view), 1).as<float>());
+    any_on_device |= frame.device == Device::kCuda;
+    if (frame.device == engine_.stream.device) {
+      params.row_stride = row_stride_of(frame);
+    } else {
+      params.frame = stage(view, frame);
     }
-    FrameSlot& slot = slot_for(view, bytes_of(frame));
-    geometry[view] =
-        ops::detail::resize_with_pad_params(static_cast<const std::uint8_t*>(slot.device.get()),
-                                            frame.height, frame.width, size, filter_, out);
-    copies_.push_back({frame.pixels, slot.pinned.get(), bytes_of(frame)});
+    if (engine_.stream.device == Device::kCpu) {
+      ops::detail::resize_with_pad_cpu(params);
+    } else {
+      geometry[view] = params;
+    }
   }
+  if (any_on_device) wait_for(writer);
   if (copy_team_) copy_team_->start(copies_);
 }
 
-void Runner::upload_frames() {
-  for (std::size_t view = 0; view < copies_.size(); ++view) {
-    copy_team_->finish(view);
-    const FrameSlot& slot = slots_[view];
-    cuda::enqueue_upload(engine_.stream, slot.pinned.get(), slot.device.get(), copies_[view].bytes);
+/// Has the pixels of a frame on the host put into pinned memory, without gaps. Returns where they
+/// will be on the device.
+const std::uint8_t* Runner::stage(std::size_t view, const Frame& frame) {
+  FrameSlot& slot = slot_for(view, bytes_of(frame));
+  CopyTeam::Copy copy{frame.pixels, slot.pinned.get(), bytes_of(frame)};
+  if (row_stride_of(frame) != std::int64_t(row_bytes_of(frame))) {
+    pack_rows(frame, static_cast<std::uint8_t*>(slot.pinned.get()));
+    copy.bytes = 0;
   }
-  copies_.clear();
+  copies_.push_back(copy);
+  staged_.push_back({view, bytes_of(frame)});
+  return static_cast<const std::uint8_t*>(slot.device.get());
+}
+
+/// The policy's stream is a non-blocking one: it does not even wait for the default stream by
+/// itself.
+void Runner::wait_for(CUstream_st* writer) {
+  if (writer == engine_.stream.handle) return;
+  frames_are_written_->record(Stream{Device::kCuda, writer});
+  frames_are_written_->hold(engine_.stream);
+}
+
+void Runner::upload_frames() {
+  for (std::size_t i = 0; i < staged_.size(); ++i) {
+    copy_team_->finish(i);
+    const FrameSlot& slot = slots_[staged_[i].view];
+    cuda::enqueue_upload(engine_.stream, slot.pinned.get(), slot.device.get(), staged_[i].bytes);
+  }
+  staged_.clear();
 }
 
 void Runner::enqueue_part(const Stream& stream, Part part, int views, int prefix_rows,

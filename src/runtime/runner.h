@@ -23,9 +23,10 @@ class Runner {
  public:
   Runner(Engine&, ops::ResizeFilter);
 
-  /// Takes the frames of the views, in order, and starts to copy their pixels, which stay as they
-  /// are until upload() or run().
-  void set_frames(std::span<const Frame>);
+  /// Takes the frames of the views, in order, and starts to copy the pixels of those on the host,
+  /// which stay as they are until upload() or run(). Those in GPU memory are read where they lie,
+  /// by each run behind the work that `writer` holds by now, and stay as they are until the last.
+  void set_frames(std::span<const Frame>, CUstream_st* writer);
 
   /// Runs the frames and engine.host_inputs, of which `tokens` tokens are the prompt's, and leaves
   /// the actions in engine.host_inputs.x. Reports the time of each part.
@@ -51,22 +52,31 @@ class Runner {
     std::size_t capacity = 0;
   };
 
+  struct Staged {
+    std::size_t view;
+    std::size_t bytes;
+  };
+
   void enqueue_part(const Stream&, Part, int views, int prefix_rows, const models::Probe& = {},
                     int reported_rows = 0) const;
   void run_on_cpu(int tokens, std::vector<StageTime>&);
   void run_on_cuda(int tokens, std::vector<StageTime>&);
   FrameSlot& slot_for(std::size_t view, std::size_t bytes);
+  const std::uint8_t* stage(std::size_t view, const Frame&);
+  void wait_for(CUstream_st* writer);
   void upload_frames();
 
   Engine& engine_;
   ops::ResizeFilter filter_;
   int views_ = 0;
   std::vector<FrameSlot> slots_;
-  std::vector<CopyTeam::Copy> copies_;     // of the frames that are on their way
+  std::vector<Staged> staged_;             // frames on their way to the device
+  std::vector<CopyTeam::Copy> copies_;     // to pinned memory, one for each of them
   std::shared_ptr<void> geometry_;         // resize parameters of every view, on the device
   std::shared_ptr<void> pinned_geometry_;  // the same, on the host
   std::map<std::pair<int, int>, cuda::Graph> graphs_;  // by views and prefix rows
   std::optional<CopyTeam> copy_team_;                  // on a GPU
+  std::optional<cuda::Event> frames_are_written_;      // the same
 };
 
 }  // namespace saccade

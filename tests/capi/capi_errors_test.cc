@@ -37,8 +37,10 @@ TEST_F(CapiTest, EachWrongArgumentIsNamed) {
   client_.frames[0].reserved[1] = 1;
   expect_refused({"observation.frames[0].reserved"});
   client_.frames[0].reserved[1] = 0;
-  client_.frames[0].memory = 1;
-  expect_refused({"observation.frames[0].memory", "host memory"}, SACCADE_NOT_SUPPORTED);
+  client_.frames[0].memory = 2;
+  expect_refused({"observation.frames[0].memory is 2", "host memory"}, SACCADE_NOT_SUPPORTED);
+  client_.frames[0].memory = SACCADE_DEVICE_MEMORY;
+  expect_refused({"camera 'front' is in GPU memory", "the policy runs on the CPU"});
   client_.frames[0].memory = SACCADE_HOST_MEMORY;
   ASSERT_EQ(infer(), SACCADE_OK) << saccade_error_message();
 
@@ -178,6 +180,7 @@ TEST_F(CapiTest, NullIsRefusedWhereAPointerMustBe) {
   stats.size = sizeof(stats);
   stats.stage_capacity = 2;
   refused(saccade_get_stats(policy_, &stats), "stats.stages is NULL");
+  EXPECT_EQ(saccade_stream(nullptr), nullptr);
   saccade_free(nullptr);
 }
 

@@ -144,6 +144,7 @@ TEST_F(CapiTest, DescribesThePolicy) {
   EXPECT_EQ(json["weight_bytes"], info.weight_bytes);
   EXPECT_EQ(json["buffer_bytes"], info.buffer_bytes);
   EXPECT_EQ(json["state_in_prompt"], true);
+  EXPECT_EQ(saccade_stream(policy_), nullptr);
   EXPECT_STREQ(saccade_version(), SACCADE_VERSION);
   EXPECT_EQ(saccade_abi_version(), SACCADE_ABI_VERSION);
 }
@@ -210,9 +211,10 @@ TEST_F(CapiTest, StructsOfOtherVersionsAreRead) {
   EXPECT_EQ(info.known.chunk, 6);
   EXPECT_EQ(info.unknown, 0u);
 
-  for (const std::size_t size : {std::size_t{0}, sizeof(saccade_observation) - 1, SIZE_MAX}) {
+  const std::size_t first_size = offsetof(saccade_observation, stream);
+  for (const std::size_t size : {std::size_t{0}, first_size - 1, SIZE_MAX}) {
     client_.observation.size = size;
-    expect_refused({"observation.size", "96"});
+    expect_refused({"observation.size", "104"});
   }
 }
 
@@ -221,7 +223,8 @@ TEST_F(CapiTest, TheLayoutOfStructsIsFrozen) {
   static_assert(sizeof(saccade_option) == 16 && sizeof(saccade_frame) == 56);
   static_assert(offsetof(saccade_frame, pixels) == 16 && offsetof(saccade_frame, height) == 32);
   static_assert(offsetof(saccade_observation, prompt) == 40);
-  static_assert(offsetof(saccade_observation, realtime) + 8 == 96);
+  static_assert(offsetof(saccade_observation, stream) == 96);
+  static_assert(sizeof(saccade_observation) == 104);
   static_assert(offsetof(saccade_chunk, actions) == 24 && offsetof(saccade_chunk, times) == 56);
   static_assert(offsetof(saccade_chunk, warning_bytes) + 8 == 104);
   static_assert(offsetof(saccade_info, cameras) == 88);

@@ -36,3 +36,13 @@ void client_prepare(client_inference* inference, const uint8_t* front, const uin
       .warning_capacity = sizeof(inference->warnings),
   };
 }
+
+saccade_tensor client_matrix(float* values, int64_t rows, int64_t columns) {
+  return (saccade_tensor){
+      .data = values, .dtype = SACCADE_F32, .rank = 2, .shape = {rows, columns}};
+}
+
+saccade_status client_linear(const saccade_tensor* x, const saccade_tensor* weight,
+                             const saccade_tensor* bias, const saccade_tensor* out) {
+  return saccade_ops_linear(x, NULL, weight, NULL, bias, SACCADE_ACTIVATION_GELU, out, NULL);
+}

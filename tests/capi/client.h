@@ -3,6 +3,7 @@
 #define CAPI_CLIENT_H_
 
 #include "saccade.h"
+#include "saccade_ops.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,6 +26,13 @@ typedef struct client_inference {
 /* Frames of both cameras, a state, a prompt and a seed; values hold `value_capacity` floats. */
 void client_prepare(client_inference* inference, const uint8_t* front, const uint8_t* wrist,
                     float* values, size_t value_capacity);
+
+/* Floats as a matrix in host memory. */
+saccade_tensor client_matrix(float* values, int64_t rows, int64_t columns);
+
+/* activation(x weight^T + bias), through the C interface; bias may be NULL. */
+saccade_status client_linear(const saccade_tensor* x, const saccade_tensor* weight,
+                             const saccade_tensor* bias, const saccade_tensor* out);
 
 #ifdef __cplusplus
 }

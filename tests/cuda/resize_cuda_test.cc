@@ -39,6 +39,18 @@ std::vector<std::uint8_t> random_frame(const Extents& extents) {
   return frame;
 }
 
+/// The frame with so many bytes of white between its rows.
+std::vector<std::uint8_t> with_gaps(const std::vector<std::uint8_t>& frame, const Extents& extents,
+                                    int gap) {
+  const std::size_t row = std::size_t(extents.width) * 3;
+  const std::size_t stride = row + std::size_t(gap);
+  std::vector<std::uint8_t> spread(std::size_t(extents.height) * stride, 255);
+  for (std::size_t y = 0; y < std::size_t(extents.height); ++y) {
+    std::copy_n(frame.data() + y * row, row, spread.data() + y * stride);
+  }
+  return spread;
+}
+
 std::size_t area_of(int size) { return std::size_t(3) * size * size; }
 
 /// NaN, then a guard, so that what is not written or is written beyond shows.
@@ -51,17 +63,19 @@ std::vector<float> poisoned(int size) {
 /// A frame and its picture on the device, and the picture that the CPU makes of it.
 class View {
  public:
-  View(const Extents& extents, int size, ResizeFilter filter)
+  View(const Extents& extents, int size, ResizeFilter filter, int gap = 0)
       : extents_(extents), want_(poisoned(size)) {
     const std::vector<std::uint8_t> frame = random_frame(extents);
-    frame_ = std::make_unique<cuda::Buffer>(frame.size());
-    frame_->upload(frame.data());
+    const std::vector<std::uint8_t> spread = with_gaps(frame, extents, gap);
+    frame_ = std::make_unique<cuda::Buffer>(spread.size());
+    frame_->upload(spread.data());
     out_ = std::make_unique<cuda::Buffer>(want_.size() * sizeof(float));
     out_->upload(want_.data());
     params_ = ops::detail::resize_with_pad_params(frame.data(), extents.height, extents.width, size,
                                                   filter, want_.data());
     ops::detail::resize_with_pad_cpu(params_);
     params_.frame = static_cast<const std::uint8_t*>(frame_->data());
+    params_.row_stride += gap;
     params_.out = static_cast<float*>(out_->data());
   }
 
@@ -121,7 +135,8 @@ TEST_P(CudaResizeTest, ViewsHaveTheBitsOfTheCpu) {
   std::vector<std::unique_ptr<View>> views;
   std::vector<ResizeWithPadParams> params;
   for (const Extents& extents : kFrames) {
-    views.push_back(std::make_unique<View>(extents, kSize, GetParam()));
+    const int gap = 7 * int(views.size());  // none between the rows of the first
+    views.push_back(std::make_unique<View>(extents, kSize, GetParam(), gap));
     params.push_back(views.back()->params());
   }
   const cuda::Buffer on_device(params.size() * sizeof(ResizeWithPadParams));

@@ -5,9 +5,11 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "crc32.h"
+#include "ops/image/resize_with_pad.h"
 #include "saccade/error.h"
 #include "saccade/ops/image.h"
 
@@ -122,6 +124,30 @@ TEST(ResizeWithPad, BilinearEqualsLeRobot) {
     EXPECT_LT(largest, 1e-6f);
   }
   EXPECT_EQ(stream.peek(), EOF);
+}
+
+TEST(ResizeWithPad, RowsMayHaveGaps) {
+  constexpr int kSize = 20;
+  for (const ops::ResizeFilter filter :
+       {ops::ResizeFilter::kAntialias, ops::ResizeFilter::kBilinear}) {
+    for (const auto& [height, width] : {std::pair{31, 47}, {20, 20}, {47, 9}}) {
+      Pixels frame = make_frame({.kind = "noise", .seed = 3, .height = height, .width = width});
+      const std::vector<float> want = resize(frame, height, width, filter, kSize);
+      const std::size_t row = std::size_t(width) * 3;
+      const std::size_t stride = row + 5;
+      // Ends with the last pixel: a read of a gap behind it is found by AddressSanitizer.
+      Pixels gaps(std::size_t(height - 1) * stride + row, 255);
+      for (std::size_t y = 0; y < std::size_t(height); ++y) {
+        std::copy_n(frame.data() + y * row, row, gaps.data() + y * stride);
+      }
+      std::vector<float> out(want.size());
+      auto params = ops::detail::resize_with_pad_params(gaps.data(), height, width, kSize, filter,
+                                                        out.data());
+      params.row_stride = std::int64_t(stride);
+      ops::detail::resize_with_pad_cpu(params);
+      EXPECT_EQ(out, want) << height << " x " << width;
+    }
+  }
 }
 
 std::string error_of(Tensor frame, Tensor out) {

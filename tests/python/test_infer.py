@@ -165,14 +165,17 @@ def test_tensors_of_other_libraries_are_read_in_place(policy, given, kind):
     assert same_bits(chunk.actions, expected.actions)
 
 
-def test_gpu_memory_is_refused(policy, given):
+def test_gpu_memory_is_refused_on_the_cpu(policy, given):
     class OnGpu(Interface):
         __cuda_array_interface__ = {"version": 3}
 
     image = given["images"]["front"]
     for tensor in (Tensor(image, (2, 0)), OnGpu(image)):
-        with pytest.raises(saccade.NotSupported, match="image 'front' is in GPU memory"):
+        with pytest.raises(saccade.InvalidArgument,
+                           match="image 'front' is in GPU memory, the policy runs on the CPU"):
             policy.infer({"front": tensor}, given["state"], tokens=[2])
+        with pytest.raises(saccade.NotSupported, match="state is in GPU memory"):
+            policy.infer({"front": image}, tensor, tokens=[2])
 
 
 def test_no_reference_is_kept(policy, given):
@@ -235,6 +238,6 @@ def test_a_cut_prompt_is_a_warning(policy, given):
 def test_structs_are_those_of_the_header(policy):
     from saccade import _library as c
 
-    sizes = {"Option": 16, "Frame": 56, "Realtime": 48, "Observation": 96, "StageTime": 16,
-             "Chunk": 104, "StageStats": 40, "Stats": 48}
+    sizes = {"Option": 16, "Frame": 56, "Realtime": 48, "Observation": 104, "StageTime": 16,
+             "Chunk": 104, "StageStats": 40, "Stats": 48, "Tensor": 56}
     assert {name: ctypes.sizeof(getattr(c, name)) for name in sizes} == sizes

@@ -52,6 +52,7 @@ ResizeWithPadParams resize_with_pad_params(const std::uint8_t* frame, int height
           .resized_width = resized_width,
           .top = (size - resized_height) / 2,
           .left = (size - resized_width) / 2,
+          .row_stride = 3 * std::int64_t{width},
           .filter = filter};
 }
 

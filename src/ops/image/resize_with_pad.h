@@ -17,10 +17,11 @@ struct ResizeWithPadParams {
   int resized_width;
   int top;  // rows of padding above the resized frame
   int left;
+  std::int64_t row_stride;  // bytes from one row of the frame to the next
   ResizeFilter filter;
 };
 
-/// The geometry of a resize, which fails when a side would vanish.
+/// The geometry of a resize of a frame without gaps between rows. Fails when a side would vanish.
 ResizeWithPadParams resize_with_pad_params(const std::uint8_t* frame, int height, int width,
                                            int size, ResizeFilter, float* out);
 

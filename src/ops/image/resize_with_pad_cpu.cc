@@ -90,7 +90,12 @@ float& out_at(const ResizeWithPadParams& p, int channel, int y, int x) {
 }
 
 void resize_antialias(const ResizeWithPadParams& p) {
-  Pixels pixels(p.frame, p.frame + std::size_t(p.height) * p.width * kChannels);
+  Pixels pixels;
+  pixels.reserve(std::size_t(p.height) * p.width * kChannels);
+  for (int y = 0; y < p.height; ++y) {
+    const std::uint8_t* row = p.frame + y * p.row_stride;
+    pixels.insert(pixels.end(), row, row + std::ptrdiff_t(p.width) * kChannels);
+  }
   pixels = resize_width(pixels, p.height, p.width, p.resized_width);
   pixels = resize_height(pixels, p.height, p.resized_width, p.resized_height);
   const std::uint8_t* value = pixels.data();
@@ -122,7 +127,7 @@ void resize_bilinear(const ResizeWithPadParams& p) {
       const Between column = between(x, p.width, p.resized_width);
       for (int c = 0; c < kChannels; ++c) {
         const auto value = [&](int from_y, int from_x) {
-          return p.frame[(std::size_t(from_y) * p.width + from_x) * kChannels + c] / 255.0f;
+          return p.frame[from_y * p.row_stride + from_x * kChannels + c] / 255.0f;
         };
         const auto mixed = [&](int from_y) {
           return value(from_y, column.first) * (1.0f - column.fraction) +

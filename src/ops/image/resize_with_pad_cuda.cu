@@ -101,7 +101,7 @@ __device__ void filter_strip(const ResizeWithPadParams& p, int strip, Shared& sh
 #pragma unroll
   for (int i = 0; i < kPasses; ++i) {
     const int row = min(strip + int(threadIdx.x) / kTile + i * kTile, p.height - 1);
-    from[i] = p.frame + (std::int64_t(row) * p.width + line.first) * kChannels;
+    from[i] = p.frame + row * p.row_stride + line.first * kChannels;
     for (int& sum : sums[i]) sum = kHalf;
   }
   const int most_taps = min(int(2 * fmax(scale_of(axis), 1.0)) + 2, p.width);
@@ -192,7 +192,7 @@ __device__ float3 bilinear(const ResizeWithPadParams& p, int y, int x) {
   float values[kChannels];
   for (int c = 0; c < kChannels; ++c) {
     const auto value = [&](int from_y, int from_x) {
-      return __fdiv_rn(p.frame[(std::int64_t(from_y) * p.width + from_x) * kChannels + c], 255.0f);
+      return __fdiv_rn(p.frame[from_y * p.row_stride + from_x * kChannels + c], 255.0f);
     };
     const auto in_row = [&](int from_y) {
       return mixed(value(from_y, column.first), value(from_y, column.second), column.fraction);
