@@ -109,6 +109,7 @@ def serve_until_a_signal(settings: Settings, address: Optional[str]) -> None:
 
     own = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     ray.init(address=address, **own)
+    signal.signal(signal.SIGTERM, _interrupt)  # in place of Ray's own
     try:
         if own:
             check_gpus(settings, ray.cluster_resources().get("GPU", 0))
@@ -126,7 +127,6 @@ def main(arguments: List[str]) -> int:
     """Returns the status of the process."""
     # Engines say the same things, and each of them counts. Ray reads it when it is imported.
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         given = parse(arguments)
         settings = settings_of(given)

@@ -17,7 +17,6 @@ LOOK_BACK_S = 5
 METRICS_INTERVAL_S = 2
 HEALTH_CHECK_PERIOD_S = 2
 START_ATTEMPTS = 3
-DRAIN_CHECK_S = 0.5
 
 
 def deploy(settings: Settings) -> Application:
@@ -30,7 +29,6 @@ def deploy(settings: Settings) -> Application:
         downscale_delay_s=settings.downscale_delay_s)
     common = {
         "max_constructor_retry_count": START_ATTEMPTS,
-        "graceful_shutdown_wait_loop_s": DRAIN_CHECK_S,
         # The engines' own logs tell of robots; leases and announcements are nobody's requests.
         "logging_config": LoggingConfig(enable_access_log=False),
     }
