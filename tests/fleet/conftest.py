@@ -37,8 +37,8 @@ class Fleet(Server):
 
     def __init__(self, robot, *options, engines=()):
         self.checkpoint = str(robot.arguments[0])
-        super().__init__(self.checkpoint, "--gpus-per-replica", 0, *options, "--", "--device", "cpu",
-                         "--seed", SEED, *robot.arguments[1:], *engines,
+        super().__init__(self.checkpoint, "--gpus-per-replica", 0, *options, "--",
+                         "--device", "cpu", "--seed", SEED, *robot.arguments[1:], *engines,
                          env={"PYTHONPATH": str(ROOT / "python"), "SACCADE_BIN": BINARY})
 
     @staticmethod

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import re
 import signal
 import sys
 from types import FrameType
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
 
 from .._errors import Error, InvalidArgument
 from . import Settings, application
@@ -106,8 +107,11 @@ def serve_until_a_signal(settings: Settings, address: Optional[str]) -> None:
     """Runs the fleet, and takes it down in order when SIGTERM or SIGINT comes."""
     import ray
     from ray import serve
+    from ray.serve.exceptions import RayServeException
 
-    own = {} if address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    own: Dict[str, Any] = {}
+    if not address:
+        own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     ray.init(address=address, **own)
     signal.signal(signal.SIGTERM, _interrupt)  # in place of Ray's own
     try:
@@ -116,7 +120,8 @@ def serve_until_a_signal(settings: Settings, address: Optional[str]) -> None:
         print(f"saccade.fleet: listening address={start(settings)}", file=sys.stderr, flush=True)
         signal.pause()
     except KeyboardInterrupt:
-        serve.delete(NAME)
+        with contextlib.suppress(RayServeException):  # there is nothing to take down yet
+            serve.delete(NAME)
         print("saccade.fleet: stopped", file=sys.stderr, flush=True)
     finally:
         # At once where starting has failed, or when a second signal does not wait for the robots.

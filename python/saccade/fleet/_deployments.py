@@ -16,7 +16,7 @@ UPSCALE_DELAY_S = 2
 LOOK_BACK_S = 5
 METRICS_INTERVAL_S = 2
 HEALTH_CHECK_PERIOD_S = 2
-START_ATTEMPTS = 3
+START_ATTEMPTS = 2
 
 
 def deploy(settings: Settings) -> Application:

@@ -14,7 +14,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from ._engine import ANNOUNCE_S
-from ._relay import EngineEnd
+from ._relay import FAREWELL, EngineEnd
 from ._robot import Head, RobotEnd
 from ._settings import Settings
 
@@ -25,6 +25,7 @@ RETRY_S = 0.1
 FORGET_S = 5 * ANNOUNCE_S
 # What the engines may take to answer their last observations.
 GOODBYE_S = 30
+ALIVE_TIMEOUT = aiohttp.ClientTimeout(total=5)
 
 _log = logging.getLogger("ray.serve")
 
@@ -118,10 +119,14 @@ class Gateway:
         try:
             lease, engine = await asyncio.wait_for(self._connect(), WAIT_FOR_ENGINE_S)
             self._leases.add(lease)
+            address = engine.transport.get_extra_info("peername")
             engine.join(robot)
             engine.transport.write(robot.received)
             robot.transport.resume_reading()
             await asyncio.wait((robot.closed, engine.closed), return_when=asyncio.FIRST_COMPLETED)
+            if engine.owes_goodbye and not await _answers(*address[:2]):
+                robot.transport.write(FAREWELL)
+            robot.transport.close()
         except asyncio.TimeoutError:
             robot.answer("503 Service Unavailable", f"no engine has had a free place for "
                          f"{WAIT_FOR_ENGINE_S} s: each one takes "
@@ -148,3 +153,14 @@ class Gateway:
             except asyncio.CancelledError:
                 lease.cancel()
                 raise
+
+
+async def _answers(host: str, port: int) -> bool:
+    """Whether an engine that has broken a connection off is alive: it does so to those who go on
+    sending after it has closed. To connect is no proof, as the kernel does that for the dying."""
+    try:
+        async with aiohttp.ClientSession(timeout=ALIVE_TIMEOUT) as session:
+            async with session.get(f"http://{host}:{port}/healthz"):
+                return True
+    except (aiohttp.ClientError, asyncio.TimeoutError):
+        return False

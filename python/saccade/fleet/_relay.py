@@ -102,17 +102,23 @@ class End(asyncio.Protocol):
 
 
 class EngineEnd(End):
-    """The engine's end, which tells the robot when the engine has died."""
+    """The engine's end, which knows whether the engine has taken its leave."""
 
     def __init__(self) -> None:
         super().__init__()
         self._frames = FrameCounter()
+
+    @property
+    def owes_goodbye(self) -> bool:
+        """Whether the robot waits for a frame, were it only the closing one."""
+        return self._frames.between_frames
 
     def data_received(self, data: bytes) -> None:
         self._frames.feed(data)
         super().data_received(data)
 
     def connection_lost(self, error: Optional[Exception]) -> None:
-        if self.other and self._frames.between_frames and not self.other.closed.done():
-            self.other.transport.write(FAREWELL)
-        super().connection_lost(error)
+        if self.owes_goodbye:
+            self.closed.set_result(None)  # the gateway finds out why, and closes the robot's end
+        else:
+            super().connection_lost(error)

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from .._errors import InvalidArgument
 
-# Options of `saccade serve` that the fleet sets itself, or that engines of one machine cannot share.
+# Options of `saccade serve` that the fleet sets itself, or that engines of a machine cannot share.
 _OWN_OPTIONS = {
     "--host": "engines listen on their machine's own address",
     "--port": "engines take any free port, and --port of the fleet comes before the two dashes",
