@@ -4,7 +4,8 @@
 A tiny random policy of LIBERO's robot is served on the CPU. The overhead is a client's round trip
 less policy_timing.infer_ms. Two clients ask: openpi's own, whose packing and masking in Python count
 too, and a socket that sends one prepared frame, which leaves the server and the loopback device.
-Run by build/server-venv/bin/python after `make test-server`.
+Run by build/server-venv/bin/python after `make test-server`. --address asks a server of LIBERO's
+robot, or a fleet, that is running already.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from openpi_client import msgpack_numpy
+from openpi_client.websocket_client_policy import WebsocketClientPolicy
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path[:0] = [str(TESTS / "server"), str(TESTS)]
@@ -29,13 +31,13 @@ REQUESTS_BEFORE = 50
 class PreparedClient:
     """Sends the same masked frame again and again."""
 
-    def __init__(self, port, observation):
+    def __init__(self, host, port, observation):
         packed = np.frombuffer(msgpack_numpy.packb(observation), np.uint8)
         mask = np.array([17, 34, 51, 68], np.uint8)
         masked = packed ^ np.resize(mask, packed.size)
         self.frame = (b"\x82\xff" + struct.pack(">Q", packed.size) + mask.tobytes()
                       + masked.tobytes())
-        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket = socket.create_connection((host, port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
                             b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -72,24 +74,37 @@ def measure(client, observation, requests):
     return {f"p{p}_ms": round(np.percentile(overhead[REQUESTS_BEFORE:], p), 3) for p in (50, 99)}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+def measure_all(host, port, requests):
     report = {}
+    for width, height in ((224, 224), (640, 480)):
+        observation = observe(width, height)
+        for name, client in (("openpi-client", WebsocketClientPolicy(host, port)),
+                             ("prepared frame", PreparedClient(host, port, observation))):
+            report[f"2 x {width}x{height}, {name}"] = measure(client, observation, requests)
+    return report
+
+
+def measure_server(requests):
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "tiny"
         run("synth", checkpoint, "--layout", "openpi")
         stats = checkpoint / "assets" / "synth" / "norm_stats.json"
         with Server(checkpoint, "--env", "libero", "--statistics", stats, "--tokenizer", TOKENIZER,
                     "--device", "cpu") as server:
-            for width, height in ((224, 224), (640, 480)):
-                observation = observe(width, height)
-                for name, client in (("openpi-client", server.client()),
-                                     ("prepared frame", PreparedClient(server.port, observation))):
-                    report[f"2 x {width}x{height}, {name}"] = measure(client, observation,
-                                                                      options.requests)
+            return measure_all("127.0.0.1", server.port, requests)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--address", metavar="HOST:PORT")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if options.address:
+        host, port = options.address.rsplit(":", 1)
+        report = measure_all(host, int(port), options.requests)
+    else:
+        report = measure_server(options.requests)
     if options.json:
         return print(json.dumps(report, indent=2))
     for name, row in report.items():

@@ -5,7 +5,7 @@
 #   tools/install_dependencies.sh fuzz       also clang and its libFuzzer
 #   tools/install_dependencies.sh format     also clang-format
 #   tools/install_dependencies.sh wheel      also venv, which pip comes with
-#   tools/install_dependencies.sh server     the same, for `make test-server`
+#   tools/install_dependencies.sh server     the same, for `make test-server` and `make test-fleet`
 #   tools/install_dependencies.sh browser    also Chromium, which shows `make test-server` the status page
 set -euo pipefail
 

@@ -3,20 +3,7 @@ test-server` installs in build/server-venv."""
 
 import pytest
 
-from serving import TOKENIZER, Server, run
-
-
-class Robot:
-    """A tiny checkpoint and how it is loaded for a robot."""
-
-    def __init__(self, folder, model, config):
-        cameras = [] if config else ["--cameras", 3]
-        layout = "openpi" if config else "lerobot"
-        run("synth", folder, "--model", model, "--layout", layout, *cameras)
-        self.arguments = [folder, "--tokenizer", TOKENIZER]
-        if config:
-            stats = folder / "assets" / "synth" / "norm_stats.json"
-            self.arguments += ["--openpi-config", config, "--statistics", stats]
+from serving import Robot, Server
 
 
 @pytest.fixture(scope="session")

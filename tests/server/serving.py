@@ -27,26 +27,46 @@ def run(*arguments, status=0):
     return done
 
 
+class Robot:
+    """A tiny checkpoint and how it is loaded for a robot."""
+
+    def __init__(self, folder, model, config):
+        cameras = [] if config else ["--cameras", 3]
+        layout = "openpi" if config else "lerobot"
+        run("synth", folder, "--model", model, "--layout", layout, *cameras)
+        self.arguments = [folder, "--tokenizer", TOKENIZER]
+        if config:
+            stats = folder / "assets" / "synth" / "norm_stats.json"
+            self.arguments += ["--openpi-config", config, "--statistics", stats]
+
+
 class Server:
     """A server on a port of its own. Its log is read as it comes."""
 
+    LISTENING = re.compile(r" info listening address=\S+:(\d+) ")
+    START_S = 30
+    STOP_S = 20
+
     def __init__(self, *arguments, env=None):
-        command = [BINARY, "serve", *map(str, arguments), "--port", "0", "--host", "127.0.0.1"]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True,
-                                        env=ENVIRONMENT | (env or {}))
+        self.process = subprocess.Popen(self.command(map(str, arguments)), stderr=subprocess.PIPE,
+                                        text=True, env=ENVIRONMENT | (env or {}))
         self.log = []
         self.listening = threading.Event()
         self.port = None
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
-        if not self.listening.wait(30) or self.port is None:
+        if not self.listening.wait(self.START_S) or self.port is None:
             self.process.kill()
             raise RuntimeError("the server does not listen:\n" + "".join(self.log))
+
+    @staticmethod
+    def command(arguments):
+        return [BINARY, "serve", *arguments, "--port", "0", "--host", "127.0.0.1"]
 
     def _read(self):
         for line in self.process.stderr:
             self.log.append(line)
-            found = re.search(r" info listening address=\S+:(\d+) ", line)
+            found = self.LISTENING.search(line)
             if found:
                 self.port = int(found.group(1))
                 self.listening.set()
@@ -68,7 +88,7 @@ class Server:
         return self.wait()
 
     def wait(self):
-        status = self.process.wait(20)
+        status = self.process.wait(self.STOP_S)
         self.reader.join(5)
         return status
 
