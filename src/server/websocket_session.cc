@@ -2,12 +2,12 @@
 
 // After hub.h, which has what Boost's headers forget.
 #include <boost/asio/post.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/websocket/rfc6455.hpp>
 #include <boost/beast/websocket/stream.hpp>
 #include <chrono>
 
 #include "server/log.h"
+#include "server/message_buffer.h"
 
 namespace saccade::server {
 namespace {
@@ -142,8 +142,8 @@ class WebSocketSession : public std::enable_shared_from_this<WebSocketSession> {
   Hub& hub_;
   std::uint64_t id_ = 0;
   // What is read, or what the service has.
-  std::shared_ptr<beast::flat_buffer> message_ = std::make_shared<beast::flat_buffer>();
-  beast::flat_buffer ahead_;  // the first piece of the next message
+  std::shared_ptr<MessageBuffer> message_ = std::make_shared<MessageBuffer>();
+  MessageBuffer ahead_;  // the first piece of the next message
   Reply outgoing_;
   bool accepted_ = false;
   bool metadata_sent_ = false;
