@@ -11,7 +11,6 @@
 #include <utility>  // Boost 1.74's headers forget it
 
 #include "server/access.h"
-#include "server/message_pool.h"
 #include "server/server.h"
 
 // Only the sources that speak Boost.Beast include this: its headers take seconds to compile.
@@ -31,7 +30,6 @@ struct Hub {
   Service& service;
   const ServerOptions& options;
   Access access;
-  MessagePool messages;
   std::function<void()> drain;  // stops taking requests, then ends run()
   bool draining = false;
   std::size_t http_sessions = 0;

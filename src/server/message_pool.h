@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/mman.h>
+
 #include <boost/beast/core/flat_buffer.hpp>
 #include <cstddef>
 #include <memory>
@@ -10,36 +12,45 @@
 
 namespace saccade::server {
 
-/// Memory that begins half a page behind the start of a page. The kernel keeps what a client on
-/// this machine sends in pages that it fills from their start, and copies it out of them with `rep
-/// movsb`. On AMD's Zen 4 that takes four times as long where the target is some bytes further into
-/// its page than the source is: just where malloc's memory lies once a frame's header is cut off.
+/// Memory that, where it is large, is the system's own and begins half a page behind the start of a
+/// page. The kernel keeps what a client on this machine sends in pages that it fills from their
+/// start, and copies it out of them with `rep movsb`. On AMD's Zen 4 that takes four times as long
+/// where the target is some bytes further into its page than the source is: just where malloc's
+/// memory lies once a frame's header is cut off. And messages of many sizes, which recorder and
+/// viewer keep for a while, would leave malloc's heap full of holes.
 template <typename T>
-struct HalfPageAllocator {
+struct MessageAllocator {
   using value_type = T;
 
-  HalfPageAllocator() = default;
+  MessageAllocator() = default;
   template <typename U>
-  HalfPageAllocator(const HalfPageAllocator<U>&) {}
+  MessageAllocator(const MessageAllocator<U>&) {}
 
   T* allocate(std::size_t count) {
-    void* page = ::operator new(kHalfPage + count * sizeof(T), kPage);
-    return reinterpret_cast<T*>(static_cast<std::byte*>(page) + kHalfPage);
+    const std::size_t size = count * sizeof(T);
+    if (size < kLarge) return static_cast<T*>(::operator new(size));
+    void* pages = ::mmap(nullptr, kHalfPage + size, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED) throw std::bad_alloc();
+    return reinterpret_cast<T*>(static_cast<std::byte*>(pages) + kHalfPage);
   }
-  void deallocate(T* memory, std::size_t) {
-    ::operator delete(reinterpret_cast<std::byte*>(memory) - kHalfPage, kPage);
+  void deallocate(T* memory, std::size_t count) {
+    const std::size_t size = count * sizeof(T);
+    if (size < kLarge) return ::operator delete(memory);
+    ::munmap(reinterpret_cast<std::byte*>(memory) - kHalfPage, kHalfPage + size);
   }
-  bool operator==(const HalfPageAllocator&) const = default;
+  bool operator==(const MessageAllocator&) const = default;
 
  private:
-  static constexpr std::align_val_t kPage{4096};
+  static constexpr std::size_t kLarge = std::size_t{64} << 10;
   static constexpr std::size_t kHalfPage = 2048;
 };
 
-using MessageBuffer = boost::beast::basic_flat_buffer<HalfPageAllocator<char>>;
+using MessageBuffer = boost::beast::basic_flat_buffer<MessageAllocator<char>>;
 
-/// Buffers of messages. One that nobody holds any more is taken again: fresh memory takes longer
-/// to get than a message to copy. Any thread may drop a buffer, even one that outlives the pool.
+/// Buffers of a connection's messages. One that nobody holds any more is taken again: fresh memory
+/// takes longer to get than a message to copy. Any thread may drop a buffer, even one that outlives
+/// the pool.
 class MessagePool {
  public:
   std::shared_ptr<MessageBuffer> take() {
@@ -64,15 +75,13 @@ class MessagePool {
     }
 
     void push(std::unique_ptr<MessageBuffer> buffer) {
-      if (buffer->capacity() > kMostBytes) return;
       buffer->clear();
       const std::lock_guard lock(mutex_);
       if (buffers_.size() < kMostBuffers) buffers_.push_back(std::move(buffer));
     }
 
    private:
-    static constexpr std::size_t kMostBuffers = 16;
-    static constexpr std::size_t kMostBytes = std::size_t{16} << 20;
+    static constexpr std::size_t kMostBuffers = 2;  // beside the one that is read
     std::mutex mutex_;
     std::vector<std::unique_ptr<MessageBuffer>> buffers_;
   };

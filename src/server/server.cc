@@ -104,7 +104,6 @@ void Server::run(Service& service) {
                           .service = service,
                           .options = network.options,
                           .access = Access(network.options.api_key),
-                          .messages = {},
                           .drain = [&network] { network.drain(); },
                           .draining = false,
                           .http_sessions = 0,

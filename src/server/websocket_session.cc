@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "server/log.h"
+#include "server/message_pool.h"
 
 namespace saccade::server {
 namespace {
@@ -67,7 +68,7 @@ class WebSocketSession : public std::enable_shared_from_this<WebSocketSession> {
 
   /// Goes on after a read, whose bytes may lie ahead of the message.
   void proceed() {
-    if (!message_) message_ = hub_.messages.take();
+    if (!message_) message_ = messages_.take();
     const asio::const_buffer ahead = ahead_.cdata();
     message_->commit(asio::buffer_copy(message_->prepare(ahead.size()), ahead));
     ahead_.clear();
@@ -141,6 +142,7 @@ class WebSocketSession : public std::enable_shared_from_this<WebSocketSession> {
   websocket::stream<beast::tcp_stream, false> socket_;  // no permessage-deflate, as openpi
   Hub& hub_;
   std::uint64_t id_ = 0;
+  MessagePool messages_;
   std::shared_ptr<MessageBuffer> message_;  // what is read; null until its first piece is there
   MessageBuffer ahead_;                     // that piece
   Reply outgoing_;
