@@ -85,24 +85,27 @@ def requests_of_stream(stream: BinaryIO) -> Iterator[Request]:
 
 
 def requests_of_recording(folder: Path) -> Iterator[Request]:
-    with open(folder / "index.jsonl", "rb") as index:
-        for text in index:
-            line = json.loads(text)
-            if "file" not in line:
-                yield Request(line)
-                continue
-            path = folder / Path(line["file"]).name
+    index = folder / "index.jsonl"
+    with open(index, "rb") as lines:
+        for number, text in enumerate(lines, 1):
+            where = f"{index}, line {number},"
             try:
-                with open(path, "rb") as file:
-                    yield read_file(line, file)
-            except (EOFError, KeyError, TypeError, ValueError) as error:
-                fail(f"{path} is no request of a recording: {error}")
+                line = json.loads(text)
+                if "file" in line:
+                    where = str(folder / Path(line["file"]).name)
+                    with open(where, "rb") as file:
+                        request = read_file(line, file)
+                else:
+                    request = Request(line)
+            except (EOFError, KeyError, OSError, TypeError, ValueError) as error:
+                fail(f"{where} is no part of a recording: {error}")
+            yield request
 
 
 def blueprint(policy: dict[str, Any]) -> rrb.Blueprint:
     """Frames above, curves below."""
-    cameras = [rrb.Spatial2DView(origin=f"/{rr.new_entity_path(['camera', name])}".replace("//", "/"),
-                                 name=name) for name in policy["cameras"]]
+    cameras = [rrb.Spatial2DView(origin=rr.new_entity_path(["camera", name]), name=name)
+               for name in policy["cameras"]]
     return rrb.Blueprint(
         rrb.Vertical(
             rrb.Horizontal(*cameras, rrb.TextDocumentView(origin="/prompt", name="Prompt")),
@@ -208,8 +211,10 @@ def main(arguments: list[str]) -> None:
     requests = (requests_of_stream(sys.stdin.buffer) if served
                 else requests_of_recording(Path(source)))
     header = next(requests, None)
-    if header is None:
-        return
+    if header is None and served:
+        return  # the server has not come to listen
+    if header is None or "policy" not in header.line:
+        fail(f"{source} is no recording: its index does not begin with a policy")
     viewer = Viewer(header.line["policy"])
     for request in requests:
         viewer.show(request)

@@ -3,7 +3,9 @@ process that shows it, the server goes on."""
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import time
 from datetime import datetime
@@ -136,12 +138,24 @@ def test_a_recording_is_shown_as_it_was_live(shown):
     arguments[-1] = folder
     assert "is no recording" in show(folder / "other.rrd").stderr
 
+    cut = folder / "cut"
+    shutil.copytree(folder / "recording", cut)
+    file = cut / "00000002.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    arguments[-1] = cut
+    broken = show(folder / "cut.rrd")
+    assert broken.returncode == 2 and f"{file} is no part of a recording" in broken.stderr
+    (cut / "index.jsonl").write_text("{}\n")
+    assert "does not begin with a policy" in show(folder / "empty.rrd").stderr
+
 
 @needs_rerun
 def test_requests_go_to_a_viewer_that_runs_elsewhere(robots, tmp_path):
-    viewer = [PYTHON, "-m", "rerun", "--bind", "127.0.0.1", "--port", "19876", "--save",
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    viewer = [PYTHON, "-m", "rerun", "--bind", "127.0.0.1", "--port", port, "--save",
               tmp_path / "far.rrd"]
-    address = "rerun+http://127.0.0.1:19876/proxy"
+    address = f"rerun+http://127.0.0.1:{port}/proxy"
     with subprocess.Popen(viewer, stderr=subprocess.DEVNULL) as far:
         with Server(*robots["libero"].arguments, "--rerun", address) as server:
             actions = server.client().infer(OBSERVATION)["actions"]
