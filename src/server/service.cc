@@ -83,8 +83,8 @@ void Service::submit(Message message) {
     Outcome outcome;
     outcome.error = kind;
     outcome.message = error.what();
-    record(message, nullptr, outcome);
-    return refuse(message, kind, outcome.message);
+    refuse(message, kind, outcome.message);
+    return record(message, nullptr, outcome);
   }
   const double decode_ms = milliseconds_between(message.received, Clock::now());
   request.received = message.received;
@@ -93,7 +93,7 @@ void Service::submit(Message message) {
   request.input->message_bytes = message.owned_bytes;
   request.done = [this, decode_ms, message = std::move(message)](
                      std::shared_ptr<const DecodedObservation> input, Outcome outcome) {
-    finish(message, decode_ms, std::move(input), std::move(outcome));
+    finish(message, decode_ms, std::move(input), outcome);
   };
   thread_.submit(std::move(request));
 }
@@ -120,8 +120,12 @@ void Service::record(const Message& message, std::shared_ptr<const DecodedObserv
 }
 
 void Service::finish(const Message& message, double decode_ms,
-                     std::shared_ptr<const DecodedObservation> input, Outcome outcome) {
-  record(message, std::move(input), outcome);
+                     std::shared_ptr<const DecodedObservation> input, const Outcome& outcome) {
+  answer(message, decode_ms, outcome);
+  record(message, std::move(input), outcome);  // nobody waits for it
+}
+
+void Service::answer(const Message& message, double decode_ms, const Outcome& outcome) {
   if (outcome.error == ErrorKind::kDevice) {
     const std::lock_guard lock(mutex_);
     device_failure_ = outcome.message;

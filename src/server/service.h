@@ -73,7 +73,9 @@ class Service {
   std::string device_failure() const;
 
  private:
-  void finish(const Message&, double decode_ms, std::shared_ptr<const DecodedObservation>, Outcome);
+  void finish(const Message&, double decode_ms, std::shared_ptr<const DecodedObservation>,
+              const Outcome&);
+  void answer(const Message&, double decode_ms, const Outcome&);
   void record(const Message&, std::shared_ptr<const DecodedObservation>, const Outcome&);
   void refuse(const Message&, ErrorKind, const std::string& sentence, bool closes = true);
 
