@@ -5,8 +5,8 @@ FUZZ_SECONDS ?= 60
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 
 .DEFAULT_GOAL := build
-.PHONY: help build demo test test-server test-fleet test-lerobot asan cuda gpu-bundle bench wheel package \
-  performance fuzz format clean deps
+.PHONY: help build demo test test-server test-fleet test-rerun test-lerobot asan cuda gpu-bundle bench \
+  wheel package performance fuzz format clean deps
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,17 @@ build/fleet-venv/done: tests/fleet/requirements.txt
 test-fleet: build build/fleet-venv/done ## Runs openpi's own client against engines behind Ray Serve (from PyPI)
 	SACCADE_BIN=$(CURDIR)/build/cpu/bin/saccade PYTHONDONTWRITEBYTECODE=1 \
 	  build/fleet-venv/bin/python -m pytest -q -p no:cacheprovider tests/fleet
+
+build/rerun-venv/done: tests/server/rerun_requirements.txt
+	@tools/install_dependencies.sh server
+	$(PYTHON) -m venv build/rerun-venv
+	build/rerun-venv/bin/pip install -q -r $<
+	touch $@
+
+test-rerun: build build/server-venv/done build/rerun-venv/done ## Reads back what the server shows in Rerun (170 MB from PyPI)
+	SACCADE_BIN=$(CURDIR)/build/cpu/bin/saccade PYTHONDONTWRITEBYTECODE=1 \
+	  SACCADE_PYTHON=$(CURDIR)/build/rerun-venv/bin/python \
+	  build/server-venv/bin/python -m pytest -q -rs -p no:cacheprovider tests/server/test_rerun.py
 
 build/lerobot-venv/done: tests/lerobot/requirements.txt python/lerobot_policy_saccade/pyproject.toml
 	@tools/install_dependencies.sh server

@@ -2,10 +2,11 @@
 """What `saccade serve` adds to an inference, as a client on the same machine sees it.
 
 A tiny random policy of LIBERO's robot is served on the CPU. The overhead is a client's round trip
-less policy_timing.infer_ms. Two clients ask: openpi's own, whose packing and masking in Python count
-too, and a socket that sends one prepared frame, which leaves the server and the loopback device.
-Run by build/server-venv/bin/python after `make test-server`. --address asks a server of LIBERO's
-robot, or a fleet, that is running already.
+less policy_timing.infer_ms. Two clients ask in turns: openpi's own, and a socket that sends one
+prepared frame, which leaves the server and the loopback device. Of openpi's, `client` is what it
+takes itself to pack and mask an observation. `inside` is the server from the last byte of an
+observation to its reply, less the policy. Run by build/server-venv/bin/python after
+`make test-server`. --address asks a server of LIBERO's robot, or a fleet, that is running already.
 """
 
 import argparse
@@ -16,16 +17,37 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from openpi_client import msgpack_numpy
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
+from websockets.frames import Frame
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path[:0] = [str(TESTS / "server"), str(TESTS)]
 from serving import TOKENIZER, Server, run  # noqa: E402
 
 REQUESTS_BEFORE = 50
+BLOCK = 25  # requests until the other client has its turn
+
+
+class Packing:
+    """Adds up what openpi's client spends on making frames of observations."""
+
+    def __init__(self, client):
+        self.ms = 0.0
+        client._packer = SimpleNamespace(pack=self.timed(client._packer.pack))
+        Frame.serialize = self.timed(Frame.serialize)
+
+    def timed(self, function):
+        def call(*arguments, **options):
+            start = time.perf_counter()
+            result = function(*arguments, **options)
+            self.ms += (time.perf_counter() - start) * 1e3
+            return result
+
+        return call
 
 
 class PreparedClient:
@@ -65,22 +87,40 @@ def observe(width, height):
     return {**frames, "observation/state": np.zeros(8), "prompt": "put the cup on the plate"}
 
 
-def measure(client, observation, requests):
-    overhead = []
-    for _ in range(REQUESTS_BEFORE + requests):
-        start = time.perf_counter()
-        reply = client.infer(observation)
-        overhead.append((time.perf_counter() - start) * 1e3 - reply["policy_timing"]["infer_ms"])
-    return {f"p{p}_ms": round(np.percentile(overhead[REQUESTS_BEFORE:], p), 3) for p in (50, 99)}
+def measure(clients, observation, requests, packing):
+    """A row of milliseconds for each request and client: overhead, client, inside."""
+    rows = {name: [] for name in clients}
+    while len(rows["prepared frame"]) < REQUESTS_BEFORE + requests:
+        for name, client in clients.items():
+            for _ in range(BLOCK):
+                packing.ms = 0.0
+                start = time.perf_counter()
+                reply = client.infer(observation)
+                taken = (time.perf_counter() - start) * 1e3
+                policy = reply["policy_timing"]["infer_ms"]
+                rows[name].append((taken - policy, packing.ms,
+                                   reply["server_timing"]["infer_ms"] - policy))
+    return {name: summary(np.array(row[REQUESTS_BEFORE:])) for name, row in rows.items()}
+
+
+def summary(rows):
+    overhead, client, inside = rows.T
+    return {"min_ms": overhead.min(), "p50_ms": np.percentile(overhead, 50),
+            "p99_ms": np.percentile(overhead, 99), "client_p50_ms": np.percentile(client, 50),
+            "inside_p50_ms": np.percentile(inside, 50)}
 
 
 def measure_all(host, port, requests):
     report = {}
+    openpi = WebsocketClientPolicy(host, port)
+    packing = Packing(openpi)
     for width, height in ((224, 224), (640, 480)):
         observation = observe(width, height)
-        for name, client in (("openpi-client", WebsocketClientPolicy(host, port)),
-                             ("prepared frame", PreparedClient(host, port, observation))):
-            report[f"2 x {width}x{height}, {name}"] = measure(client, observation, requests)
+        clients = {"openpi-client": openpi,
+                   "prepared frame": PreparedClient(host, port, observation)}
+        measured = measure(clients, observation, requests, packing)
+        report |= {f"2 x {width}x{height}, {name}": {key: round(ms, 3) for key, ms in row.items()}
+                   for name, row in measured.items()}
     return report
 
 
@@ -108,7 +148,7 @@ def main():
     if options.json:
         return print(json.dumps(report, indent=2))
     for name, row in report.items():
-        print(f"{name:30} p50 {row['p50_ms']:6.3f} ms  p99 {row['p99_ms']:6.3f} ms")
+        print(f"{name:30}", *(f"{key[:-3]} {ms:6.3f} ms" for key, ms in row.items()))
 
 
 if __name__ == "__main__":

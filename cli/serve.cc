@@ -11,6 +11,7 @@
 #include "server/access.h"
 #include "server/log.h"
 #include "server/recorder.h"
+#include "server/rerun_feed.h"
 #include "server/server.h"
 
 namespace saccade::cli {
@@ -26,6 +27,8 @@ constexpr auto kExample = R"(Examples:
       policy's camera names, "state" and "prompt"
   saccade serve ~/pi05_libero --openpi-config pi05_libero --record monday/
       keeps every request and its reply; saccade replay monday/ runs them again
+  saccade serve ~/pi05_libero --openpi-config pi05_libero --rerun
+      shows frames, actions and latency in the Rerun viewer, on this machine
 
 GET /healthz, /metrics and / (a status page) answer during inference. docs/serving.md has the wire.)";
 
@@ -40,6 +43,7 @@ struct Arguments {
   server::ServiceOptions service;
   server::RecorderOptions record;
   std::uint64_t record_limit_mb = 1024;
+  std::optional<std::string> rerun;
 };
 
 /// openpi's facts about a robot are in no file of its checkpoints, so --env stands for its config.
@@ -89,6 +93,8 @@ void run_serve(Arguments& arguments) {
     arguments.record.limit_bytes = arguments.record_limit_mb << 20;
     recorder.emplace(arguments.record);
   }
+  std::optional<server::RerunFeed> rerun;
+  if (arguments.rerun) rerun.emplace(*arguments.rerun);
 
   arguments.load.progress = progress_bar();
   Policy policy = Policy::load(arguments.checkpoint, arguments.load);
@@ -108,9 +114,14 @@ void run_serve(Arguments& arguments) {
     server::log_line("info", "camera", {{"key", camera.key}, {"policy", camera.camera}});
   }
 
+  const std::string header = server::index_header(arguments.checkpoint, arguments.load, info);
   if (recorder) {
-    recorder->start(server::index_header(arguments.checkpoint, arguments.load, info));
+    recorder->start(header);
     arguments.service.recorder = &*recorder;
+  }
+  if (rerun) {
+    rerun->start(header);
+    arguments.service.rerun = &*rerun;
   }
   server::Service service(
       info, environment, [&](const Observation& observation) { return policy.infer(observation); },
@@ -156,6 +167,25 @@ void add_record_options(CLI::App& command, Arguments& arguments) {
       ->type_name("MB");
 }
 
+void add_rerun_option(CLI::App& command, Arguments& arguments) {
+  command
+      .add_option_function<std::string>(
+          "--rerun",
+          [&](const std::string& target) {
+            const bool is_file = target.ends_with(".rrd");
+            SACCADE_CHECK(target.empty() || is_file || target.find("://") != std::string::npos,
+                          "--rerun",
+                          "must be a new file that ends in .rrd or the address of a viewer, such "
+                          "as rerun+http://127.0.0.1:9876/proxy, got ",
+                          target);
+            arguments.rerun = target;
+          },
+          "Shows every request in the Rerun viewer, which is started on this machine unless an "
+          "address or a file is given; needs a Python with rerun-sdk")
+      ->expected(0, 1)
+      ->type_name("ADDRESS|FILE.rrd");
+}
+
 }  // namespace
 
 void add_serve(CLI::App& app, int& status) {
@@ -182,6 +212,7 @@ void add_serve(CLI::App& app, int& status) {
   command->add_flag("--log-requests", arguments->service.log_requests,
                     "Logs a line for every request, with its seed");
   add_record_options(*command, *arguments);
+  add_rerun_option(*command, *arguments);
   add_load_options(*command, arguments->load);
   command->footer(kExample);
   command->callback([arguments, &status] {

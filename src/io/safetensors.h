@@ -71,4 +71,9 @@ void write_safetensors(const std::filesystem::path&,
                        const std::map<std::string, std::string>& metadata,
                        const std::vector<WeightInfo>& tensors, const TensorFill& fill);
 
+/// The same file, to whatever takes its bytes in turn. `where` names it in messages.
+void write_safetensors(const ByteSink&, const std::string& where,
+                       const std::map<std::string, std::string>& metadata,
+                       const std::vector<WeightInfo>& tensors, const TensorFill& fill);
+
 }  // namespace saccade::io

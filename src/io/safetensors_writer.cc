@@ -76,36 +76,46 @@ std::string make_header(const std::map<std::string, std::string>& metadata,
                            {"data_offsets", {begin, end}}};
     begin = end;
   }
-  std::string text = header.dump();
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const Json::type_error&) {
+    fail(where, "the name of a tensor or its metadata is not valid UTF-8");
+  }
   text.resize((text.size() + kHeaderAlignment - 1) / kHeaderAlignment * kHeaderAlignment, ' ');
   return text;
 }
 
 }  // namespace
 
-void write_safetensors(const std::filesystem::path& path,
+void write_safetensors(const ByteSink& sink, const std::string& where,
                        const std::map<std::string, std::string>& metadata,
                        const std::vector<WeightInfo>& tensors, const TensorFill& fill) {
-  const std::string where = path.string();
   std::vector<WeightInfo> order = tensors;
   std::stable_sort(order.begin(), order.end(), [](const WeightInfo& a, const WeightInfo& b) {
     return size_of(a.dtype) > size_of(b.dtype);
   });
   const std::string header = make_header(metadata, order, where);
   const std::uint64_t length = header.size();
-
-  PartialFile file(path);
-  file.write(std::as_bytes(std::span(&length, 1)));
-  file.write(std::as_bytes(std::span(header)));
+  sink(std::as_bytes(std::span(&length, 1)));
+  sink(std::as_bytes(std::span(header)));
   for (const WeightInfo& tensor : order) {
     std::uint64_t written = 0;
     fill(tensor, [&](std::span<const std::byte> bytes) {
       written += bytes.size();
-      file.write(bytes);
+      sink(bytes);
     });
     SACCADE_CHECK(written == tensor.bytes(), where, "tensor ", quote(tensor.name), " was given ",
                   written, " bytes, it has ", tensor.bytes());
   }
+}
+
+void write_safetensors(const std::filesystem::path& path,
+                       const std::map<std::string, std::string>& metadata,
+                       const std::vector<WeightInfo>& tensors, const TensorFill& fill) {
+  PartialFile file(path);
+  write_safetensors([&](std::span<const std::byte> bytes) { file.write(bytes); }, path.string(),
+                    metadata, tensors, fill);
   file.commit();
 }
 

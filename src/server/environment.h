@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -44,10 +46,13 @@ const char* default_openpi_config(std::string_view environment);
 Environment make_environment(std::string_view name, std::string_view openpi_config,
                              const PolicyInfo&);
 
-/// An observation with the pixels that had to be converted. Other frames are in the message.
+/// An observation with what its frames point into: pixels that had to be converted, else the
+/// message.
 struct DecodedObservation {
   Observation observation;
   std::vector<std::vector<std::uint8_t>> pixels;
+  std::shared_ptr<const void> message;  // kept alive; set by whoever has it
+  std::size_t message_bytes = 0;        // that it takes
 };
 
 /// Reads an observation. Pictures are [3, height, width] or [height, width, 3], 8-bit or floating

@@ -49,7 +49,7 @@ void InferenceThread::work() {
     lock.unlock();
     if (!*request.abandoned) {
       Outcome outcome = run(request);
-      request.done(request.input.observation, std::move(outcome));
+      request.done(std::move(request.input), std::move(outcome));
     }
     request = {};  // not under the lock: it may hold the last reference to a connection
     lock.lock();
@@ -73,13 +73,14 @@ Outcome InferenceThread::run(Request& request) {
   outcome.queue_ms = milliseconds_between(request.received, start);
   check_deadline(request, outcome);
   if (outcome.error) return outcome;
-  outcome.seed = request.input.observation.seed = next_seed_++;
+  Observation& observation = request.input->observation;
+  outcome.seed = observation.seed = next_seed_++;
   const auto failed = [&](ErrorKind kind, const char* message) {
     outcome.error = kind;
     outcome.message = message;
   };
   try {
-    outcome.chunk = infer_(request.input.observation);
+    outcome.chunk = infer_(observation);
   } catch (const InvalidArgument& error) {
     failed(ErrorKind::kObservation, error.what());
   } catch (const DeviceError& error) {

@@ -33,11 +33,11 @@ struct Outcome {
 };
 
 struct Request {
-  DecodedObservation input;
+  std::shared_ptr<DecodedObservation> input;
   Clock::time_point received;
   std::shared_ptr<const std::atomic<bool>> abandoned;  // by a client that has left
   /// Called on the inference thread, with the observation as it ran.
-  std::function<void(const Observation&, Outcome)> done;
+  std::function<void(std::shared_ptr<const DecodedObservation>, Outcome)> done;
 };
 
 /// The one thread that uses the policy. Requests run in the order in which they come; since a

@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "core/check.h"
-#include "io/safetensors.h"
 #include "server/log.h"
 
 namespace saccade::server {
@@ -24,85 +23,21 @@ constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{16} << 20;
 /// More than the header of a safetensors file has for a tensor, beside its name.
 constexpr std::uint64_t kTensorHeaderBytes = 256;
 constexpr int kChannels = 3;
-/// Of pictures that are written: fresh memory takes longer to get than pixels to copy.
-constexpr std::size_t kSpareBuffers = 16;
 constexpr std::size_t kEscaped = 6;  // bytes of a control character in JSON
 
-std::uint64_t pixels_of(const Frame& frame) {
-  return std::uint64_t(frame.height) * std::uint64_t(frame.width) * kChannels;
-}
-
-std::uint64_t bytes_of(const Observation& observation) {
-  std::uint64_t bytes = observation.state.size() * sizeof(double) + 8 * kTensorHeaderBytes;
+/// At most what it takes in the recording, beside its line in the index.
+std::uint64_t bytes_of(const AnsweredRequest& answered) {
+  if (!answered.input) return 0;
+  const Observation& observation = answered.input->observation;
+  std::uint64_t bytes = observation.state.size() * sizeof(double) + 9 * kTensorHeaderBytes;
+  bytes += answered.chunk.values.size() * sizeof(float);
   if (observation.prompt) bytes += observation.prompt->size() * kEscaped;
   if (observation.realtime) bytes += observation.realtime->previous.size() * sizeof(float);
   for (const auto& [camera, frame] : observation.frames) {
-    bytes += pixels_of(frame) + camera.size() * kEscaped + kTensorHeaderBytes;
+    bytes += std::uint64_t(frame.height) * std::uint64_t(frame.width) * kChannels;
+    bytes += camera.size() * kEscaped + kTensorHeaderBytes;
   }
   return bytes;
-}
-
-/// A copy that owns its pixels, in buffers that it takes where there are any.
-StoredObservation copy(const Observation& observation,
-                       std::vector<std::vector<std::uint8_t>> buffers) {
-  StoredObservation stored;
-  stored.observation = observation;
-  for (auto& [camera, frame] : stored.observation.frames) {
-    io::Image image{frame.height, frame.width, {}};
-    if (!buffers.empty()) {
-      image.pixels = std::move(buffers.back());
-      buffers.pop_back();
-    }
-    image.pixels.assign(frame.pixels, frame.pixels + pixels_of(frame));
-    stored.images.push_back(std::move(image));
-    frame.pixels = stored.images.back().pixels.data();
-  }
-  return stored;
-}
-
-template <typename T>
-std::span<const std::byte> as_bytes(const std::vector<T>& values) {
-  return std::as_bytes(std::span(values));
-}
-
-/// The observation and, where there are any, its actions.
-void write_request(const fs::path& path, const Observation& observation, const ActionChunk& chunk) {
-  std::vector<io::WeightInfo> tensors;
-  std::map<std::string, std::span<const std::byte>> contents;
-  const auto add = [&](const std::string& name, io::FileDType dtype,
-                       std::vector<std::int64_t> extents, std::span<const std::byte> bytes) {
-    tensors.push_back({name, dtype, std::move(extents)});
-    contents[name] = bytes;
-  };
-  for (const auto& [camera, frame] : observation.frames) {
-    add(camera, io::FileDType::kU8, {frame.height, frame.width, kChannels},
-        std::as_bytes(std::span(frame.pixels, pixels_of(frame))));
-  }
-  add("state", io::FileDType::kF64, {std::int64_t(observation.state.size())},
-      as_bytes(observation.state));
-  if (!chunk.values.empty()) {
-    add(kActionsName, io::FileDType::kF32, {chunk.actions, chunk.action_dim},
-        as_bytes(chunk.values));
-  }
-  std::map<std::string, std::string> metadata{{"seed", std::to_string(observation.seed)}};
-  if (observation.prompt) metadata["prompt"] = *observation.prompt;
-  if (const auto& realtime = observation.realtime) {
-    const std::int64_t rows = realtime->rows;
-    const auto columns = rows == 0 ? 0 : std::int64_t(realtime->previous.size()) / rows;
-    add(kPreviousName, io::FileDType::kF32, {rows, columns}, as_bytes(realtime->previous));
-    metadata.merge(realtime_metadata(*realtime));
-  }
-  io::write_safetensors(path, metadata, tensors,
-                        [&](const io::WeightInfo& tensor, const io::ByteSink& sink) {
-                          sink(contents.at(tensor.name));
-                        });
-}
-
-std::string file_name(std::uint64_t number) {
-  constexpr std::size_t kDigits = 8;
-  std::string digits = std::to_string(number);
-  if (digits.size() < kDigits) digits.insert(0, kDigits - digits.size(), '0');
-  return digits + ".safetensors";
 }
 
 }  // namespace
@@ -122,13 +57,8 @@ Recorder::Recorder(const RecorderOptions& options) : options_(options) {
 }
 
 Recorder::~Recorder() {
-  if (thread_.joinable()) {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    changed_.notify_one();
-    thread_.join();
+  if (queue_) {
+    queue_.reset();
     log_line("info", "recorded",
              {{"directory", options_.directory.string()},
               {"requests", counts_.recorded},
@@ -141,46 +71,13 @@ Recorder::~Recorder() {
 void Recorder::start(std::string_view header) {
   append(header);
   counts_.bytes = index_bytes_;
-  thread_ = std::thread([this] { work(); });
+  queue_.emplace(options_.queue, [this](AnsweredRequest& answered) { write(answered); });
 }
 
-void Recorder::record(RecordedRequest request, const Observation* observation,
-                      const ActionChunk& chunk) {
-  Job job;
-  job.request = std::move(request);
-  job.bytes = kTensorHeaderBytes + job.request.error.size() * kEscaped;
-  const bool has_actions = job.request.error.empty();
-  std::vector<std::vector<std::uint8_t>> buffers;
-  if (observation != nullptr) job.bytes += bytes_of(*observation);
-  if (has_actions) job.bytes += chunk.values.size() * sizeof(float);
-  {
-    const std::lock_guard lock(mutex_);
-    if (queue_.size() >= options_.queue_requests ||
-        queued_bytes_ + job.bytes > options_.queue_bytes) {
-      return drop(DropReason::kQueue);
-    }
-    queued_bytes_ += job.bytes;
-    if (observation != nullptr) {
-      while (!spare_.empty() && buffers.size() < observation->frames.size()) {
-        buffers.push_back(std::move(spare_.back()));
-        spare_.pop_back();
-      }
-    }
-  }
-  if (observation != nullptr) {
-    job.has_observation = true;
-    job.stored = copy(*observation, std::move(buffers));
-  }
-  if (has_actions) {
-    job.chunk.actions = chunk.actions;
-    job.chunk.action_dim = chunk.action_dim;
-    job.chunk.values = chunk.values;
-  }
-  {
-    const std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(job));
-  }
-  changed_.notify_one();
+void Recorder::record(AnsweredRequest answered) {
+  if (queue_->push(std::move(answered))) return;
+  const std::lock_guard lock(mutex_);
+  drop(DropReason::kQueue, "the disk is slower than the requests come");
 }
 
 RecordCounts Recorder::counts() const {
@@ -188,35 +85,19 @@ RecordCounts Recorder::counts() const {
   return counts_;
 }
 
-void Recorder::work() {
-  std::unique_lock lock(mutex_);
-  for (std::uint64_t number = 0;; ++number) {
-    changed_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-    if (queue_.empty()) return;
-    Job job = std::move(queue_.front());
-    queue_.pop_front();
-    lock.unlock();
-    write(job, number);
-    lock.lock();
-    queued_bytes_ -= job.bytes;
-    for (io::Image& image : job.stored.images) {
-      if (spare_.size() < kSpareBuffers) spare_.push_back(std::move(image.pixels));
-    }
-  }
-}
-
-void Recorder::write(Job& job, std::uint64_t number) {
+void Recorder::write(AnsweredRequest& answered) {
+  const std::uint64_t number = handled_++;
   fs::path file;
-  if (job.has_observation) {
-    job.request.file = file_name(number);
-    file = options_.directory / job.request.file;
+  if (answered.input) {
+    answered.request.file = request_file_name(number);
+    file = options_.directory / answered.request.file;
   }
-  const std::string line = index_line(job.request);
+  const std::string line = index_line(answered.request);
   std::uint64_t used = 0;
   {
     const std::lock_guard lock(mutex_);
     used = counts_.bytes;
-    if (used + job.bytes + line.size() > options_.limit_bytes ||
+    if (used + bytes_of(answered) + line.size() > options_.limit_bytes ||
         index_bytes_ + line.size() > kMaxIndexBytes) {
       return drop(DropReason::kLimit, "--record-limit is reached");
     }
@@ -224,7 +105,7 @@ void Recorder::write(Job& job, std::uint64_t number) {
   std::error_code error;
   try {
     if (!file.empty()) {
-      write_request(file, job.stored.observation, job.chunk);
+      write_request(file, answered.input->observation, answered.chunk);
       used += fs::file_size(file, error);
     }
     append(line);
@@ -258,7 +139,6 @@ void Recorder::append(std::string_view line) {
 /// Under the lock. Logs the first of its kind.
 void Recorder::drop(DropReason reason, std::string_view sentence) {
   if (counts_.dropped[std::size_t(reason)]++ > 0) return;
-  if (sentence.empty()) sentence = "the disk is slower than the requests come";
   log_line("warning", "not_recorded", {{"reason", name_of(reason)}, {"error", sentence}});
 }
 

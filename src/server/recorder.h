@@ -1,30 +1,24 @@
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <filesystem>
 #include <mutex>
+#include <optional>
 #include <string_view>
-#include <thread>
-#include <vector>
 
-#include "runtime/observations.h"
-#include "saccade/policy.h"
+#include "server/answer_queue.h"
 #include "server/metrics.h"
-#include "server/recording.h"
 
 namespace saccade::server {
 
 struct RecorderOptions {
   std::filesystem::path directory;
   std::uint64_t limit_bytes = std::uint64_t{1} << 30;  // of all that it writes
-  std::uint64_t queue_bytes = std::uint64_t{256} << 20;
-  std::size_t queue_requests = 256;
+  AnswerQueue::Limits queue = {};
 };
 
-/// Writes requests and their replies on a thread of its own. Whoever has one copies its pixels and
-/// goes on: what does not fit into the queue, into the limit or on the disk is dropped and counted.
+/// Writes requests and their replies on a thread of its own. What does not fit into the queue, into
+/// the limit or on the disk is dropped and counted.
 class Recorder {
  public:
   /// Begins a recording in a directory that has none, and makes it if need be. Fails with one
@@ -39,38 +33,23 @@ class Recorder {
   /// Writes the first line of the index, or fails. To be called once, before all others.
   void start(std::string_view header);
 
-  /// Never waits for the disk. No observation: the message could not be read. `chunk` is looked at
-  /// where the request has no error. Any thread may.
-  void record(RecordedRequest, const Observation*, const ActionChunk&);
+  /// Never waits for the disk. Any thread may.
+  void record(AnsweredRequest);
 
   RecordCounts counts() const;
 
  private:
-  /// A request that owns what it points at.
-  struct Job {
-    RecordedRequest request;
-    StoredObservation stored;
-    bool has_observation = false;
-    ActionChunk chunk;
-    std::uint64_t bytes = 0;
-  };
-
-  void work();
-  void write(Job&, std::uint64_t number);
+  void write(AnsweredRequest&);
   void append(std::string_view line);
-  void drop(DropReason, std::string_view sentence = {});
+  void drop(DropReason, std::string_view sentence);
 
   const RecorderOptions options_;
   int index_ = -1;  // a file descriptor
   std::uint64_t index_bytes_ = 0;
+  std::uint64_t handled_ = 0;  // requests that have left the queue
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<Job> queue_;
-  std::uint64_t queued_bytes_ = 0;
-  std::vector<std::vector<std::uint8_t>> spare_;
   RecordCounts counts_;
-  bool stopping_ = false;
-  std::thread thread_;  // the last member: it uses the others
+  std::optional<AnswerQueue> queue_;  // the last member: its thread uses the others
 };
 
 }  // namespace saccade::server

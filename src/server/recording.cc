@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -163,13 +164,79 @@ RealTime read_realtime(const io::SafetensorsFile& file) {
   return realtime;
 }
 
-}  // namespace
-
 std::map<std::string, std::string> realtime_metadata(const RealTime& realtime) {
   return {{"inference_delay", Json(realtime.inference_delay).dump()},
           {"execution_horizon", Json(realtime.execution_horizon).dump()},
           {"max_guidance_weight", Json(realtime.max_weight).dump()},
           {"schedule", name_of(realtime.schedule)}};
+}
+
+template <typename T>
+std::span<const std::byte> as_bytes(const std::vector<T>& values) {
+  return std::as_bytes(std::span(values));
+}
+
+/// What the file of a request holds.
+struct Contents {
+  std::map<std::string, std::string> metadata;
+  std::vector<io::WeightInfo> tensors;
+  std::map<std::string, std::span<const std::byte>> bytes;
+
+  void add(const std::string& name, io::FileDType dtype, std::vector<std::int64_t> extents,
+           std::span<const std::byte> data) {
+    tensors.push_back({name, dtype, std::move(extents)});
+    bytes[name] = data;
+  }
+  io::TensorFill fill() const {
+    return [this](const io::WeightInfo& tensor, const io::ByteSink& sink) {
+      sink(bytes.at(tensor.name));
+    };
+  }
+};
+
+Contents contents_of(const Observation& observation, const ActionChunk& chunk) {
+  constexpr int kChannels = 3;
+  Contents contents;
+  for (const auto& [camera, frame] : observation.frames) {
+    const std::size_t size = std::size_t(frame.height) * std::size_t(frame.width) * kChannels;
+    contents.add(camera, io::FileDType::kU8, {frame.height, frame.width, kChannels},
+                 std::as_bytes(std::span(frame.pixels, size)));
+  }
+  contents.add("state", io::FileDType::kF64, {std::int64_t(observation.state.size())},
+               as_bytes(observation.state));
+  if (!chunk.values.empty()) {
+    contents.add(kActionsName, io::FileDType::kF32, {chunk.actions, chunk.action_dim},
+                 as_bytes(chunk.values));
+  }
+  contents.metadata["seed"] = std::to_string(observation.seed);
+  if (observation.prompt) contents.metadata["prompt"] = *observation.prompt;
+  if (const auto& realtime = observation.realtime) {
+    const std::int64_t rows = realtime->rows;
+    const auto columns = rows == 0 ? 0 : std::int64_t(realtime->previous.size()) / rows;
+    contents.add(kPreviousName, io::FileDType::kF32, {rows, columns}, as_bytes(realtime->previous));
+    contents.metadata.merge(realtime_metadata(*realtime));
+  }
+  return contents;
+}
+
+}  // namespace
+
+std::string request_file_name(std::uint64_t number) {
+  constexpr std::size_t kDigits = 8;
+  std::string digits = std::to_string(number);
+  if (digits.size() < kDigits) digits.insert(0, kDigits - digits.size(), '0');
+  return digits + ".safetensors";
+}
+
+void write_request(const io::ByteSink& sink, const std::string& where,
+                   const Observation& observation, const ActionChunk& chunk) {
+  const Contents contents = contents_of(observation, chunk);
+  io::write_safetensors(sink, where, contents.metadata, contents.tensors, contents.fill());
+}
+
+void write_request(const fs::path& path, const Observation& observation, const ActionChunk& chunk) {
+  const Contents contents = contents_of(observation, chunk);
+  io::write_safetensors(path, contents.metadata, contents.tensors, contents.fill());
 }
 
 std::string index_header(const fs::path& checkpoint, const LoadOptions& load,
@@ -193,6 +260,7 @@ std::string index_line(const RecordedRequest& request) {
     json["policy_ms"] = request.policy_ms;
   }
   json["total_ms"] = request.total_ms;
+  for (const StageTime& time : request.stages) json["stages"][time.stage] = time.ms;
   return dump(json);
 }
 

@@ -2,11 +2,11 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "io/safetensors.h"
 #include "runtime/observations.h"
 #include "saccade/policy.h"
 
@@ -35,6 +35,7 @@ struct RecordedRequest {
   double queue_ms = 0;
   double policy_ms = 0;
   double total_ms = 0;
+  std::vector<StageTime> stages;  // of the policy, for those who look; not read back
 };
 
 struct Recording {
@@ -55,9 +56,14 @@ std::string index_header(const std::filesystem::path& checkpoint, const LoadOpti
                          const PolicyInfo&);
 std::string index_line(const RecordedRequest&);
 
-/// What the metadata of a request's file says about real-time chunking; and what a file that has
-/// kPreviousName says about it.
-std::map<std::string, std::string> realtime_metadata(const RealTime&);
+/// The name of a request's file, by its number in the recording: "00000007.safetensors".
+std::string request_file_name(std::uint64_t number);
+
+/// The file of a request: what the robot saw and, where there are any, its actions. `where` names
+/// it in messages.
+void write_request(const io::ByteSink&, const std::string& where, const Observation&,
+                   const ActionChunk&);
+void write_request(const std::filesystem::path&, const Observation&, const ActionChunk&);
 
 /// Reads the index. Fails with one sentence that names the line and the field.
 Recording read_recording(const std::filesystem::path& directory);

@@ -32,6 +32,7 @@ Service::Service(PolicyInfo info, Environment environment, InferenceThread::Infe
       environment_(std::move(environment)),
       log_requests_(options.log_requests),
       recorder_(options.recorder),
+      rerun_(options.rerun),
       status_(info_, environment_.name),
       thread_(
           [this, infer = std::move(infer)](const Observation& observation) {
@@ -77,28 +78,31 @@ void Service::submit(Message message) {
                   "an observation must be a binary message of msgpack, this is text");
     const Value value = decode_message(message.bytes);
     kind = ErrorKind::kObservation;
-    request.input = decode_observation(environment_, value);
+    request.input = std::make_shared<DecodedObservation>(decode_observation(environment_, value));
   } catch (const InvalidArgument& error) {
     Outcome outcome;
     outcome.error = kind;
     outcome.message = error.what();
-    record(message, nullptr, outcome);
-    return refuse(message, kind, outcome.message);
+    refuse(message, kind, outcome.message);
+    return record(message, nullptr, outcome);
   }
   const double decode_ms = milliseconds_between(message.received, Clock::now());
   request.received = message.received;
   request.abandoned = message.abandoned;
-  request.done = [this, decode_ms, message = std::move(message)](const Observation& observation,
-                                                                 Outcome outcome) {
-    finish(message, decode_ms, observation, std::move(outcome));
+  request.input->message = std::move(message.owner);
+  request.input->message_bytes = message.owned_bytes;
+  request.done = [this, decode_ms, message = std::move(message)](
+                     std::shared_ptr<const DecodedObservation> input, Outcome outcome) {
+    finish(message, decode_ms, std::move(input), outcome);
   };
   thread_.submit(std::move(request));
 }
 
-void Service::record(const Message& message, const Observation* observation,
+void Service::record(const Message& message, std::shared_ptr<const DecodedObservation> input,
                      const Outcome& outcome) {
-  if (recorder_ == nullptr) return;
-  RecordedRequest request;
+  if (recorder_ == nullptr && rerun_ == nullptr) return;
+  AnsweredRequest answered;
+  RecordedRequest& request = answered.request;
   request.time = utc_now();
   request.error = valid_utf8(outcome.message);
   request.connection = message.connection;
@@ -106,12 +110,22 @@ void Service::record(const Message& message, const Observation* observation,
   request.queue_ms = outcome.queue_ms;
   request.policy_ms = outcome.policy_ms;
   request.total_ms = milliseconds_between(message.received, Clock::now());
-  recorder_->record(std::move(request), observation, outcome.chunk);
+  answered.input = std::move(input);
+  if (!outcome.error) {
+    answered.chunk = outcome.chunk;
+    request.stages = outcome.chunk.times;
+  }
+  if (rerun_ != nullptr) rerun_->show(answered);
+  if (recorder_ != nullptr) recorder_->record(std::move(answered));
 }
 
-void Service::finish(const Message& message, double decode_ms, const Observation& observation,
-                     Outcome outcome) {
-  record(message, &observation, outcome);
+void Service::finish(const Message& message, double decode_ms,
+                     std::shared_ptr<const DecodedObservation> input, const Outcome& outcome) {
+  answer(message, decode_ms, outcome);
+  record(message, std::move(input), outcome);  // nobody waits for it
+}
+
+void Service::answer(const Message& message, double decode_ms, const Outcome& outcome) {
   if (outcome.error == ErrorKind::kDevice) {
     const std::lock_guard lock(mutex_);
     device_failure_ = outcome.message;

@@ -13,6 +13,7 @@
 #include "server/inference_thread.h"
 #include "server/metrics.h"
 #include "server/recorder.h"
+#include "server/rerun_feed.h"
 #include "server/status.h"
 
 namespace saccade::server {
@@ -22,6 +23,7 @@ struct ServiceOptions {
   std::optional<double> deadline_ms = std::nullopt;
   bool log_requests = false;
   Recorder* recorder = nullptr;  // has started, and outlives the service
+  RerunFeed* rerun = nullptr;    // the same
 };
 
 /// What a client is sent: a binary message with actions, or a text that names an error.
@@ -33,8 +35,10 @@ struct Reply {
 
 struct Message {
   std::uint64_t connection = 0;
-  Bytes bytes;           // stay as they are until `done` is called or dropped
-  bool is_text = false;  // of the kind of frame that observations do not have
+  Bytes bytes;
+  std::shared_ptr<const void> owner;  // keeps the bytes; null where they outlive the service
+  std::size_t owned_bytes = 0;        // memory of the owner
+  bool is_text = false;               // of the kind of frame that observations do not have
   Clock::time_point received;
   std::optional<double> previous_total_ms;
   std::shared_ptr<const std::atomic<bool>> abandoned;
@@ -69,14 +73,17 @@ class Service {
   std::string device_failure() const;
 
  private:
-  void finish(const Message&, double decode_ms, const Observation&, Outcome);
-  void record(const Message&, const Observation*, const Outcome&);
+  void finish(const Message&, double decode_ms, std::shared_ptr<const DecodedObservation>,
+              const Outcome&);
+  void answer(const Message&, double decode_ms, const Outcome&);
+  void record(const Message&, std::shared_ptr<const DecodedObservation>, const Outcome&);
   void refuse(const Message&, ErrorKind, const std::string& sentence, bool closes = true);
 
   PolicyInfo info_;
   Environment environment_;
   bool log_requests_;
   Recorder* recorder_;
+  RerunFeed* rerun_;
   Metrics metrics_;
   Status status_;
   mutable std::mutex mutex_;

@@ -2,12 +2,12 @@
 
 // After hub.h, which has what Boost's headers forget.
 #include <boost/asio/post.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/websocket/rfc6455.hpp>
 #include <boost/beast/websocket/stream.hpp>
 #include <chrono>
 
 #include "server/log.h"
+#include "server/message_pool.h"
 
 namespace saccade::server {
 namespace {
@@ -58,7 +58,7 @@ class WebSocketSession : public std::enable_shared_from_this<WebSocketSession> {
  private:
   void read() {
     reading_ = true;
-    socket_.async_read_some(busy_ ? ahead_ : *message_, busy_ ? kAheadBytes : kReadBytes,
+    socket_.async_read_some(message_ ? *message_ : ahead_, message_ ? kReadBytes : kAheadBytes,
                             [self = shared_from_this()](beast::error_code error, std::size_t) {
                               self->reading_ = false;
                               if (error) return self->end(error);
@@ -66,8 +66,9 @@ class WebSocketSession : public std::enable_shared_from_this<WebSocketSession> {
                             });
   }
 
-  /// Goes on after a read, which may have begun when the message still had its reader.
+  /// Goes on after a read, whose bytes may lie ahead of the message.
   void proceed() {
+    if (!message_) message_ = messages_.take();
     const asio::const_buffer ahead = ahead_.cdata();
     message_->commit(asio::buffer_copy(message_->prepare(ahead.size()), ahead));
     ahead_.clear();
@@ -78,17 +79,18 @@ class WebSocketSession : public std::enable_shared_from_this<WebSocketSession> {
     busy_ = true;
     const Clock::time_point received = Clock::now();
     const bool is_text = socket_.got_text();
+    const std::shared_ptr<MessageBuffer> message = std::exchange(message_, nullptr);
     read();
-    const asio::const_buffer bytes = message_->cdata();
-    // The inference thread keeps the message alive, not the connection, which ends on this thread.
-    auto done = [message = message_, session = weak_from_this(), &io = hub_.io](Reply reply) {
+    const asio::const_buffer bytes = message->cdata();
+    auto done = [session = weak_from_this(), &io = hub_.io](Reply reply) {
       asio::post(io, [session, reply = std::move(reply)]() mutable {
         const auto self = session.lock();
         if (self && !self->ended_) self->send(std::move(reply));
       });
     };
     hub_.service.submit({id_, Bytes(static_cast<const std::byte*>(bytes.data()), bytes.size()),
-                         is_text, received, previous_total_ms_, abandoned_, std::move(done)});
+                         message, message->capacity(), is_text, received, previous_total_ms_,
+                         abandoned_, std::move(done)});
   }
 
   void send(Reply reply) {
@@ -103,7 +105,6 @@ class WebSocketSession : public std::enable_shared_from_this<WebSocketSession> {
 
   void on_sent() {
     busy_ = false;
-    message_->clear();
     // As openpi's server: from the wait for an observation to the end of its reply.
     const Clock::time_point now = Clock::now();
     if (metadata_sent_) previous_total_ms_ = milliseconds_between(waiting_since_, now);
@@ -141,9 +142,9 @@ class WebSocketSession : public std::enable_shared_from_this<WebSocketSession> {
   websocket::stream<beast::tcp_stream, false> socket_;  // no permessage-deflate, as openpi
   Hub& hub_;
   std::uint64_t id_ = 0;
-  // What is read, or what the service has.
-  std::shared_ptr<beast::flat_buffer> message_ = std::make_shared<beast::flat_buffer>();
-  beast::flat_buffer ahead_;  // the first piece of the next message
+  MessagePool messages_;
+  std::shared_ptr<MessageBuffer> message_;  // what is read; null until its first piece is there
+  MessageBuffer ahead_;                     // that piece
   Reply outgoing_;
   bool accepted_ = false;
   bool metadata_sent_ = false;

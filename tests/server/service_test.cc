@@ -51,16 +51,16 @@ struct Client {
     Packed packed;
     packed.map(2).text("state").list(1).number(state);
     packed.text("front").array<std::uint8_t>("|u1", {1, 1, 3}, {1, 2, 3});
-    messages.push_back(std::make_unique<std::string>(packed.str()));
+    const auto message = std::make_shared<const std::string>(packed.str());
     const auto promise = std::make_shared<std::promise<Reply>>();
-    service.submit({id, bytes_of(*messages.back()), is_text, Clock::now(), std::nullopt, abandoned,
+    service.submit({id, bytes_of(*message), message, message->size(), is_text, Clock::now(),
+                    std::nullopt, abandoned,
                     [promise](Reply reply) { promise->set_value(std::move(reply)); }});
     return promise->get_future();
   }
 
   Service& service;
   std::uint64_t id;
-  std::vector<std::unique_ptr<std::string>> messages;
   std::shared_ptr<std::atomic<bool>> abandoned = std::make_shared<std::atomic<bool>>(false);
 };
 
