@@ -6,13 +6,13 @@
  *
  * Where an op runs follows from its first tensor; all others are in the same memory.
  *
- *   host memory    The reference runs, and has finished when the function returns. `stream` is
- * NULL. device memory  Kernels are enqueued on `stream` (a cudaStream_t; NULL: the legacy default
- *                  stream), and the function returns at once. They start behind all that the stream
- *                  holds, and what is enqueued there later sees their results. The tensors are in
- *                  memory of the current device and stay until the stream has passed; each begins
- *                  at a multiple of 16 bytes. Nothing is allocated and nothing waits, so the stream
- *                  may be one that is being captured.
+ * In host memory, the reference runs, and has finished when the function returns; `stream` is NULL.
+ *
+ * In device memory, kernels are enqueued on `stream` (a cudaStream_t; NULL: the legacy default
+ * stream), and the function returns at once. They start behind all that the stream holds, and what
+ * is enqueued there later sees their results. The tensors are in memory of the current device and
+ * stay until the stream has passed; each begins at a multiple of 16 bytes. Nothing is allocated and
+ * nothing waits, so the stream may be one that is being captured.
  *
  * Unless an op says otherwise, an output must not overlap another operand, and "floating" is f32,
  * bf16 or f16. Extents, types and precision are those of the C++ headers, saccade/ops/<family>.h.

@@ -273,12 +273,6 @@ PolicyInfo describe(const io::CheckpointFiles& files, const io::PolicyConfig& co
   info.buffer_bytes = engine.buffers.used_bytes() + engine.inputs.used_bytes();
   info.warnings = config.warnings;
   info.warnings.insert(info.warnings.end(), engine.warnings.begin(), engine.warnings.end());
-  const bool on_gpu = engine.stream.device == Device::kCuda;
-  if (on_gpu && precision.prefix == Precision::kFp8 && config.cameras.size() >= 3) {
-    info.warnings.push_back(
-        "with three views, inferences in fp8 from the same inputs may differ (docs/numerics.md); "
-        "bf16 does not");
-  }
   return info;
 }
 

@@ -13,6 +13,7 @@ from saccade import ops
 
 # Of the largest number; sums are in float32, and the kernels' exponentials approximate.
 TOLERANCES = {"float32": 1e-4, "float16": 2.0**-9, "bfloat16": 2.0**-6}
+SHORT_SUMS = 1e-3  # the tensor cores add up products of two e4m3 with about 14 bits
 
 
 def each_type(*shapes):
@@ -35,12 +36,12 @@ class GpuOps(GpuCase):
     def values(tensor):
         return tensor.double().cpu().numpy()
 
-    def expect_close(self, out, want):
+    def expect_close(self, out, want, tolerance=None):
         dtype = str(out.dtype).split(".")[1]
         got = self.values(out)
         self.assertTrue(np.isfinite(got).all())
         error = abs(got - want).max() / max(1, abs(want).max())
-        self.assertLessEqual(error, TOLERANCES[dtype], f"{dtype} {list(out.shape)}")
+        self.assertLessEqual(error, tolerance or TOLERANCES[dtype], f"{dtype} {list(out.shape)}")
 
     def test_norms(self):
         for rows, dim, dtype in each_type((1, 7), (5, 1152), (300, 2048), (2, 5000)):
@@ -84,7 +85,7 @@ class GpuOps(GpuCase):
                        weight_scales=operands[1][1], out=out)
             self.expect_close(out, define.linear(*(
                 define.scaled(from_e4m3(bits.cpu().numpy()), self.values(scales))
-                for bits, scales in operands)))
+                for bits, scales in operands)), SHORT_SUMS)
 
     def test_rope(self):
         for rows, heads, kv_heads, head_dim, dtype in each_type((5, 8, 1, 256), (3, 4, 2, 6)):

@@ -199,7 +199,6 @@ SACCADE_WGMMA(__half, "f16", 224, 112, 113, 114, 115, 116, 117, 118)
 SACCADE_WGMMA(__half, "f16", 240, 120, 121, 122, 123, 124, 125, 126)
 SACCADE_WGMMA(__half, "f16", 256, 128, 129, 130, 131, 132, 133, 134)
 
-
 // e4m3 is always K-major.
 #define SACCADE_WGMMA_E4M3(N, R0, R1, R2)                                                        \
   template <>                                                                                    \

@@ -214,7 +214,8 @@ struct TiledKernel {
     int previous = ring.stage;
     ring.advance();
     meanwhile();
-    for (int block = 1; block < block_count(); ++block) {
+    const int count = block_count();
+    for (int block = 1; block < count; ++block) {
       ptx::mbarrier_wait(full(ring.stage), ring.parity);
       multiply(sums, group, ring.stage, true);
       ptx::wgmma_wait<1>();
@@ -269,7 +270,8 @@ struct TiledKernel {
     int stage = start();
     meanwhile();
     add_block(sums, products, row, stage);
-    for (int block = 1; block < block_count(); ++block) {
+    const int count = block_count();
+    for (int block = 1; block < count; ++block) {
       stage = start();
       add_block(sums, products, row, stage);
     }

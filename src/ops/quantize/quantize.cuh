@@ -1,13 +1,12 @@
 #pragma once
 
+#include "core/e4m3.h"
 #include "cuda/ptx/mma.cuh"
 #include "ops/device_elements.cuh"
 #include "ops/quantize/quantize.h"
 
 // The scales of e4m3, on the device.
 namespace saccade::ops::detail {
-
-constexpr float kE4m3Largest = 448;
 
 /// The larger magnitude of two values, of which `a` is one already; NaN where either is.
 __device__ inline float larger_magnitude(float a, float b) {
@@ -26,7 +25,7 @@ __device__ inline float largest_of_lanes(float largest) {
 
 /// Its reciprocal, also the approximate one that takes subnormal numbers for zero, is finite.
 __device__ inline float scale_of(float largest) {
-  const float scale = largest * (1 / kE4m3Largest);
+  const float scale = largest * (1 / kE4m3Max);
   return scale < kSmallestScale ? 1.0f : scale;
 }
 
