@@ -85,7 +85,7 @@ __device__ std::uint32_t address(const T& shared) {
 }
 
 /// Epilogue is a class of
-///   Weight, kTile
+///   Weight, kTile<tokens>
 ///   Sent                                how sums travel (gemm_skinny_exchange.cuh)
 ///   Constants, constants(p, place)      what is read before the previous kernel has finished
 ///   Inputs, inputs(p, place)            what every thread reads beside the reduction
@@ -95,7 +95,7 @@ __device__ std::uint32_t address(const T& shared) {
 template <class Epilogue, int kTileTokens>
 struct Kernel {
   static constexpr int kTokens = kTileTokens;
-  static constexpr Tile kTile = Epilogue::kTile;
+  static constexpr Tile kTile = Epilogue::template kTile<kTokens>;
   using Weight = typename Epilogue::Weight;
   static constexpr int kSplit = kTile.split;
   using Exchange = skinny::Exchange<typename Epilogue::Sent, kTokens, kSplit>;
@@ -279,22 +279,23 @@ struct WeightRows {
   int groups;
 };
 
-template <class Epilogue>
+template <class K>
 Params make_params(const GemmParams& gemm, const RopeParams& rope, const WeightRows& rows,
                    int first_tile) {
   const std::int64_t k = gemm.k;
   const cuda::MapAxis weight[] = {
-      {k, 1, kWeightChunk<typename Epilogue::Weight>},
+      {k, 1, kWeightChunk<typename K::Weight>},
       {8, rows.row_stride * k, 8},
       {2, rows.half_stride * k, 2},
-      {rows.groups, rows.group_stride * k, kGroups * Epilogue::kTile.row_tiles}};
+      {rows.groups, rows.group_stride * k, kGroups * K::kTile.row_tiles}};
   const cuda::MapAxis x[] = {{k, 1, kChunk}, {gemm.m, k, gemm.m}};
   return {cuda::make_tensor_map(gemm.weight, gemm.weight_type, weight),
           cuda::make_tensor_map(gemm.x, DType::kBf16, x), gemm, rope, first_tile};
 }
 
 template <class Epilogue, int kTokens>
-void launch_tokens(const Params& p, int tiles, cudaStream_t stream) {
+void launch_tokens(const GemmParams& gemm, const RopeParams& rope, const WeightRows& rows,
+                   int first_tile, int tiles, cudaStream_t stream) {
   using K = Kernel<Epilogue, kTokens>;
   const int clusters = (tiles + K::kTile.row_tiles - 1) / K::kTile.row_tiles;
   cuda::launch(gemm_skinny_kernel<Epilogue, kTokens>,
@@ -302,17 +303,17 @@ void launch_tokens(const Params& p, int tiles, cudaStream_t stream) {
                 .block = dim3(K::kThreads),
                 .shared_bytes = sizeof(typename K::Shared),
                 .order = cuda::Order::kOverlap},
-               stream, p);
+               stream, make_params<K>(gemm, rope, rows, first_tile));
 }
 
 template <class Epilogue>
 void launch_weights(const GemmParams& gemm, const RopeParams& rope, const WeightRows& rows,
                     int first_tile, int tiles, cudaStream_t stream) {
-  const Params p = make_params<Epilogue>(gemm, rope, rows, first_tile);
-  if (gemm.m <= 16) return launch_tokens<Epilogue, 16>(p, tiles, stream);
-  if (gemm.m <= 32) return launch_tokens<Epilogue, 32>(p, tiles, stream);
-  if (gemm.m <= 56) return launch_tokens<Epilogue, 56>(p, tiles, stream);
-  launch_tokens<Epilogue, 64>(p, tiles, stream);
+  const auto start = [&](auto launch) { launch(gemm, rope, rows, first_tile, tiles, stream); };
+  if (gemm.m <= 16) return start(launch_tokens<Epilogue, 16>);
+  if (gemm.m <= 32) return start(launch_tokens<Epilogue, 32>);
+  if (gemm.m <= 56) return start(launch_tokens<Epilogue, 56>);
+  start(launch_tokens<Epilogue, 64>);
 }
 
 /// `tiles` tiles of 64 weight rows, from first_tile on.

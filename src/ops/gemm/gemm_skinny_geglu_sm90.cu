@@ -11,10 +11,12 @@ template <typename WeightType>
 struct Geglu {
   using Weight = WeightType;
   using Sent = HalfSums;
-  static constexpr Tile kTile{.row_tiles = 2,
-                              .split = kGegluSplit,
-                              .weight_chunks = kIsScaled<Weight> ? 4 : 6,
-                              .x_chunks = 4};
+  // As many as the chain is fastest with (bench/study/gemm_skinny_chain).
+  template <int kTokens>
+  static constexpr int kWeightChunks = kIsScaled<Weight> ? 4 : 6 + (kTokens == 56);
+  template <int kTokens>
+  static constexpr Tile kTile{
+      .row_tiles = 2, .split = kGegluSplit, .weight_chunks = kWeightChunks<kTokens>, .x_chunks = 4};
 
   struct Constants {
     float gate = 0;

@@ -44,6 +44,7 @@ template <typename WeightType>
 struct Heads {
   using Weight = WeightType;
   using Sent = HalfSums;
+  template <int kTokens>
   static constexpr Tile kTile{.row_tiles = 1,
                               .split = kQkvSplit,
                               .weight_chunks = kIsScaled<Weight> ? 2 : 4,

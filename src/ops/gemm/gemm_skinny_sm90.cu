@@ -14,6 +14,7 @@ template <typename WeightType>
 struct Product {
   using Weight = WeightType;
   using Sent = WholeSums;
+  template <int kTokens>
   static constexpr Tile kTile{
       .row_tiles = 1, .split = kProductSplit, .weight_chunks = 4, .x_chunks = 4};
 
