@@ -171,7 +171,7 @@ def test_the_page_shows_frames_actions_latency_and_clients(robots, browser, tmp_
         assert browser.value("document.querySelector('#problem').textContent") == ""
         assert browser.errors == []
         picture = browser.screenshot()
-        assert picture.startswith(b"\x89PNG") and 20_000 < len(picture) < 150_000
+        assert picture.startswith(b"\x89PNG") and len(picture) > 20_000  # not a blank page
         Path(os.environ.get("SACCADE_SCREENSHOT", tmp_path / "page.png")).write_bytes(picture)
     browser.wait_for(
         "document.querySelector('#problem').textContent.includes('cannot be reached')")
