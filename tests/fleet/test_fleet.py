@@ -192,7 +192,9 @@ def test_wrong_settings_are_refused_in_a_sentence(arguments, sentence):
     assert sentence in refused("policy", *arguments)
 
 
-def test_without_ray_one_sentence_says_how_to_get_it():
-    without = ("-c", "import sys, runpy; sys.modules['ray'] = None; sys.argv[0] = 'fleet'; "
+@pytest.mark.parametrize("ray", ["None", "types.ModuleType('ray')"])  # a folder /tmp/ray is such
+def test_without_ray_one_sentence_says_how_to_get_it(ray):
+    without = ("-c", "import sys, runpy, types; "
+               f"sys.modules['ray'] = {ray}; sys.argv[0] = 'fleet'; "
                "runpy.run_module('saccade.fleet', run_name='__main__')")
     assert refused("policy", program=without).endswith("pip install 'saccade[fleet]'")

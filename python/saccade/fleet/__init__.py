@@ -26,7 +26,7 @@ def application(settings: Union[Settings, Mapping[str, Any]]) -> Application:
     """
     try:
         from ._deployments import deploy
-    except ModuleNotFoundError as error:
+    except ImportError as error:  # also where a folder that is called ray hides that it is missing
         raise NotSupported(
             f"saccade.fleet needs Ray Serve ({error}): pip install 'saccade[fleet]'") from None
     return deploy(settings if isinstance(settings, Settings) else Settings.of(settings))
