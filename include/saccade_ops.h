@@ -90,7 +90,9 @@ enum {
  *   bias           [n]     f32; may be absent; [2n] for GEGLU
  *   out            [m, n]  floating
  *
- * Any mix of types. Sums and activation in f32, one rounding at the store. */
+ * Any mix of types. Sums and activation in f32, one rounding at the store. On Hopper, the tensor
+ * cores add up products of two e4m3 with about 14 bits; and for GEGLU of at most 64 rows of bf16,
+ * parts of the sums are rounded to f16 on their way to an out in bf16 (docs/numerics.md). */
 SACCADE_API saccade_status saccade_ops_linear(const saccade_tensor* x,
                                               const saccade_tensor* x_scales,
                                               const saccade_tensor* weight,

@@ -18,7 +18,8 @@ They run behind what the operands' library has enqueued to write them; whoever r
 another stream makes that stream wait for this one. Tensors live until the stream has passed.
 
 e4m3, eight bits with four of exponent and three of mantissa, is float8_e4m3fn, or uint8 for the
-same bits. Sums are in float32 everywhere, whatever the types.
+same bits. Sums are in float32, whatever the types; linear() has two exceptions on Hopper, which
+saccade_ops.h names.
 
 Every wrong argument raises saccade.InvalidArgument with a sentence that names it. The C functions
 are those of saccade_ops.h.

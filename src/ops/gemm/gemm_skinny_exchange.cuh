@@ -3,7 +3,6 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
-#include <type_traits>
 
 #include "cuda/ptx/memory.cuh"
 
@@ -29,7 +28,7 @@ struct WholeSums {
   }
 };
 
-/// The same as f16 of a 64th: finite up to 4.2e6, off by at most 2^-12 of a sum or 2^-19.
+/// The same as f16 of a 64th: finite up to 4.2e6, off by at most 2^-11 of a sum or 2^-19.
 struct HalfSums {
   using Part = uint2;
   static constexpr int kMostTogether = 2;
