@@ -111,7 +111,7 @@ OpCase make(const Linear& g) {
     op.outputs.push_back({{ops::scale_blocks(n), g.rows}, kF32});
   }
   if (g.with.next) {
-    op.outputs.push_back({{g.rows, n}, kBf16});
+    op.outputs.push_back({{g.rows, n}, g.types.x});
     op.outputs.push_back({{g.rows, parts_of(g.rows, n)}, kF32});
   }
   op.run = [=](const Stream& s, std::span<const Tensor> in, std::span<const Tensor> out) {
@@ -277,7 +277,8 @@ void add_expert(int rows, bool adaptive, DType weight, std::vector<OpCase>& case
   const int mlp = 4096;
   const int queries = kHeads * kHeadDim;
   constexpr int kPrefixRows = 532;
-  const Types types{kBf16, weight};
+  const DType x = weight == kE4m3 ? kF16 : kBf16;
+  const Types types{x, weight};
   const With adds{.gate = adaptive, .in_place = true, .next = true};
   cases.push_back(project_qkv("expert qkv", rows, width, kPrefixRows, adaptive, types));
   if (weight == kBf16) {
@@ -290,7 +291,7 @@ void add_expert(int rows, bool adaptive, DType weight, std::vector<OpCase>& case
                   width,
                   2 * mlp,
                   types,
-                  kBf16,
+                  x,
                   Activation::kGeglu,
                   {.norm = true, .bias = adaptive}},
            Linear{"expert down", rows, mlp, width, types, kF32, kNone, adds},

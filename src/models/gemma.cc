@@ -97,13 +97,16 @@ void Gemma::allocate(Arena& arena, int rows, int steps, DType type) {
   // A row of many goes through wide tiles of any width, whose number must not exceed the parts.
   const int part = rows > kFewRows ? 32 : 64;
   const int parts = (dims_.width + part - 1) / part;
+  // What meets weights in e4m3 is f16: Hopper converts them to that alone in one instruction.
+  const bool meets_e4m3 = operands_ == Operands::kScaledWeights && type == DType::kBf16;
+  const DType operand = meets_e4m3 ? DType::kF16 : type;
   a_.x = arena.allocate({rows, dims_.width}, DType::kF32);
-  a_.y = arena.allocate({rows, dims_.width}, type);
+  a_.y = arena.allocate({rows, dims_.width}, operand);
   a_.squares = arena.allocate({rows, parts}, DType::kF32);
   a_.qkv = arena.allocate({rows, dims_.qkv()}, type);
   a_.q = arena.allocate({rows, dims_.heads, dims_.head_dim}, type);
-  a_.attended = arena.allocate({rows, dims_.heads * dims_.head_dim}, type);
-  a_.hidden = arena.allocate({rows, dims_.mlp}, type);
+  a_.attended = arena.allocate({rows, dims_.heads * dims_.head_dim}, operand);
+  a_.hidden = arena.allocate({rows, dims_.mlp}, operand);
   if (is_scaled()) {
     const auto scaled = [&](int columns, int blocks) {
       return ops::ScaledMatrix{arena.allocate({rows, columns}, DType::kE4m3),

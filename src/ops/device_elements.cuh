@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "cuda/ptx/convert.cuh"
 #include "saccade/tensor.h"
 
 // f32 arithmetic on device elements whose type is known at run time only.
@@ -13,7 +14,7 @@ namespace saccade::ops::detail {
 
 /// f16 saturates at its largest finite value, as e4m3 does.
 __device__ inline __half saturated_half(float value) {
-  return __float2half_rn(fminf(fmaxf(value, -65504.0f), 65504.0f));
+  return __ushort_as_half(static_cast<unsigned short>(cuda::ptx::f16_pair(value, 0.0f)));
 }
 
 template <typename T>
@@ -49,10 +50,7 @@ __device__ inline void store_element(void* data, DType dtype, std::int64_t index
 
 /// Two neighbours, the lower in the lower half.
 __device__ inline std::uint32_t packed_pair(DType dtype, float low, float high) {
-  if (dtype == DType::kF16) {
-    const __half2 pair = __halves2half2(saturated_half(low), saturated_half(high));
-    return *reinterpret_cast<const std::uint32_t*>(&pair);
-  }
+  if (dtype == DType::kF16) return cuda::ptx::f16_pair(low, high);
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   return *reinterpret_cast<const std::uint32_t*>(&pair);
 }

@@ -100,6 +100,14 @@ OpCase make(Dims d, DType dtype, Through through = Through::kOp) {
   };
 }
 
+/// With a result of another type than its operands have.
+OpCase giving(OpCase op, DType out) {
+  op.name += std::string("/to_") + name_of(out);
+  op.outputs[0].dtype = out;
+  op.tolerance = std::max(op.tolerance, tolerance_of(out));
+  return op;
+}
+
 /// Normal values, but NaN in the rows that nobody sees.
 Fill fill_seen(int seen) {
   return [=](Tensor tensor, std::mt19937& random) {
@@ -195,6 +203,9 @@ void add_both_ways(std::vector<OpCase>& cases, DType dtype) {
     cases.push_back(make({7, 17, 6, 3, 9}, dtype, through));
     cases.push_back(masked({5, 9, 4, 1, 6}, dtype, {1, 3, 3, 8, 2}, through));
     cases.push_back(packed(3, 5, 4, 7, dtype, through));
+    for (DType out : {DType::kF32, DType::kBf16, DType::kF16}) {
+      if (out != dtype) cases.push_back(giving(make({7, 17, 6, 3, 9}, dtype, through), out));
+    }
   }
 }
 
@@ -227,6 +238,12 @@ std::vector<OpCase> policy_cases() {
       suffix(63, 640, 595, 595),
       suffix(64, 832, 800, 801),
       suffix(1, 640, 533, 533),
+      giving(suffix(50, 640, 582, 582), DType::kF16),
+      giving(suffix(51, 600, 543, 592), DType::kF16),
+      giving(suffix(10, 640, 542, 542), DType::kF16),
+      giving(suffix(64, 832, 800, 801), DType::kF16),
+      giving(suffix(70, 640, 602, 602), DType::kF16),
+      giving(suffix(50, 640, 582, 582), DType::kF32),
   };
 }
 

@@ -245,6 +245,8 @@ constexpr With kWithNorm{.norm = true};
 constexpr With kInPlace{.in_place = true};
 constexpr With kResidualStream{.in_place = true, .next = true};
 constexpr With kGatedStream{.gate = true, .in_place = true, .next = true};
+constexpr With kResidualStreamF16{.in_place = true, .next = true, .scaled = kF16};
+constexpr With kGatedStreamF16{.gate = true, .in_place = true, .next = true, .scaled = kF16};
 constexpr With kNormAndBias{.norm = true, .bias = true};
 constexpr With kQuantized{.quantized = Scales::kBlocks};
 
@@ -408,29 +410,31 @@ std::vector<OpCase> scaled_combinations(Through through) {
 /// The layers of an action expert whose weights are in e4m3.
 std::vector<OpCase> scaled_skinny() {
   std::vector<OpCase> cases{
-      make({50, 1024, 4096, kBf16, kE4m3, kBf16, kGeglu, kNormAndBias}),
-      make({51, 1024, 520, kBf16, kE4m3, kBf16, kGeglu, kWithNorm}),
-      make({63, 1024, 1000, kBf16, kE4m3, kF32, kSilu, kAll}),
-      make({50, 1032, 264, kBf16, kE4m3, kBf16, kGeglu, kAll}),  // rows of 8-byte multiples
-      make({17, 1028, 200, kBf16, kE4m3, kF32, kNone, kGatedStream}),
-      make({16, 528, 130, kBf16, kE4m3, kF32, kNone, kGatedStream}),
-      make({64, 80, 65, kBf16, kE4m3, kF32, kNone, kInPlace}),
+      make({50, 1024, 4096, kF16, kE4m3, kF16, kGeglu, kNormAndBias}),
+      make({51, 1024, 520, kF16, kE4m3, kF16, kGeglu, kWithNorm}),
+      make({63, 1024, 1000, kF16, kE4m3, kF32, kSilu, kAll}),
+      make({50, 1032, 264, kF16, kE4m3, kF16, kGeglu, kAll}),  // rows of 8-byte multiples
+      make({17, 1028, 200, kF16, kE4m3, kF32, kNone, kGatedStreamF16}),
+      make({16, 528, 130, kF16, kE4m3, kF32, kNone, kGatedStreamF16}),
+      make({64, 80, 65, kF16, kE4m3, kF32, kNone, kInPlace}),
       make({50, 1024, 264, kF32, kE4m3, kF32, kGeglu, kNormAndBias}),
       make({50, 1024, 264, kF16, kE4m3, kF16, kNone, kNothing}),
-      make({10, 2048, 1024, kF32, kE4m3, kF32, kNone, kGatedStream}),
-      make({50, 1024, 256, kBf16, kE4m3, kBf16, kGeglu, kQuantized}),
+      make({50, 1024, 264, kBf16, kE4m3, kBf16, kGeglu, kNormAndBias}),  // no skinny product
+      make({50, 2048, 1024, kF16, kE4m3, kF32, kNone, kGatedStream}),    // the scaled copy in bf16
+      make({10, 2048, 1024, kF32, kE4m3, kF32, kNone, kGatedStreamF16}),
+      make({50, 1024, 256, kF16, kE4m3, kF16, kGeglu, kQuantized}),
       make({50, 512, 256, kBf16, kBf16, kBf16, kGeglu, kQuantized}),
       make({50, 32, 256, kF32, kF32, kF32, kNone, kQuantized}),
-      make({65, 1024, 264, kBf16, kE4m3, kBf16, kGeglu, kNormAndBias}),  // more rows than skinny
-      make({130, 512, 256, kBf16, kE4m3, kF32, kNone, kResidualStream}),
-      make({50, 1024, 32, kBf16, kE4m3, kF32, kNone, kWithBias}),  // few columns, a short k
-      make({50, 32, 1024, kBf16, kE4m3, kF32, kNone, kWithBias}),
+      make({65, 1024, 264, kF16, kE4m3, kF16, kGeglu, kNormAndBias}),  // more rows than skinny
+      make({130, 512, 256, kF16, kE4m3, kF32, kNone, kResidualStreamF16}),
+      make({50, 1024, 32, kF16, kE4m3, kF32, kNone, kWithBias}),  // few columns, a short k
+      make({50, 32, 1024, kF16, kE4m3, kF32, kNone, kWithBias}),
   };
   for (int rows : {1, 10, 50, 51, 63, 64}) {
-    cases.push_back(make({rows, 2048, 1024, kBf16, kE4m3, kF32, kNone, kGatedStream}));
-    cases.push_back(make({rows, 4096, 1024, kBf16, kE4m3, kF32, kNone, kResidualStream}));
-    cases.push_back(make({rows, 1024, 512, kBf16, kE4m3, kBf16, kGeglu, kNormAndBias}));
-    cases.push_back(make({rows, 512, 256, kBf16, kE4m3, kBf16, kGelu, kAll}));
+    cases.push_back(make({rows, 2048, 1024, kF16, kE4m3, kF32, kNone, kGatedStreamF16}));
+    cases.push_back(make({rows, 4096, 1024, kF16, kE4m3, kF32, kNone, kResidualStreamF16}));
+    cases.push_back(make({rows, 1024, 512, kF16, kE4m3, kF16, kGeglu, kNormAndBias}));
+    cases.push_back(make({rows, 512, 256, kF16, kE4m3, kF16, kGelu, kAll}));
   }
   return cases;
 }

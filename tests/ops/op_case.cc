@@ -94,9 +94,9 @@ std::vector<OpCase> all_cases() {
   std::vector<OpCase> all;
   for (const auto& cases :
        {activation_cases(), attention_cases(), embedding_cases(), feature_scaling_cases(),
-        flow_cases(), gemm_cases(), gemm_guidance_cases(), layer_norm_cases(), normal_noise_cases(),
-        patch_embedding_cases(), project_qkv_cases(), quantize_cases(), resize_with_pad_cases(),
-        rms_norm_cases(), rope_cases()}) {
+        flow_cases(), gemm_cases(), gemm_guidance_cases(), gemm_saturation_cases(),
+        layer_norm_cases(), normal_noise_cases(), patch_embedding_cases(), project_qkv_cases(),
+        quantize_cases(), resize_with_pad_cases(), rms_norm_cases(), rope_cases()}) {
     all.insert(all.end(), cases.begin(), cases.end());
   }
   return all;

@@ -65,6 +65,7 @@ std::vector<OpCase> feature_scaling_cases();
 std::vector<OpCase> flow_cases();
 std::vector<OpCase> gemm_cases();
 std::vector<OpCase> gemm_guidance_cases();
+std::vector<OpCase> gemm_saturation_cases();
 std::vector<OpCase> layer_norm_cases();
 std::vector<OpCase> normal_noise_cases();
 std::vector<OpCase> patch_embedding_cases();

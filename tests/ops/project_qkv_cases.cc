@@ -20,11 +20,12 @@ struct Projection {
   bool norm = true;
   bool bias = false;
   bool q = true;
-  Scales x_scales = Scales::kNone;  // none: x is of the type of qkv
+  Scales x_scales = Scales::kNone;
+  DType unscaled_x = type;
 
   bool has_scaled_x() const { return x_scales != Scales::kNone; }
   bool has_scaled_weight() const { return weight == DType::kE4m3; }
-  DType x() const { return has_scaled_x() ? DType::kE4m3 : type; }
+  DType x() const { return has_scaled_x() ? DType::kE4m3 : unscaled_x; }
 };
 
 constexpr float kEps = 0.25f;  // large enough to be missed
@@ -101,7 +102,7 @@ OpCase make(const Projection& p) {
   const Shape cache{p.cache_rows, kv_heads, head_dim};
   OpCase op{
       .name = name_of(p),
-      .inputs = {p.has_scaled_x() ? scaled_values(p.rows, p.k) : Operand{{p.rows, p.k}, p.type},
+      .inputs = {p.has_scaled_x() ? scaled_values(p.rows, p.k) : Operand{{p.rows, p.k}, p.x()},
                  p.has_scaled_weight() ? scaled_values(width, p.k)
                                        : Operand{{width, p.k}, p.weight, fill_normal_of(deviation)},
                  {{p.rows, parts}, DType::kF32, fill_uniform(0, 2 * float(p.k) / float(parts))},
@@ -132,18 +133,23 @@ constexpr auto kBf16 = DType::kBf16;
 constexpr auto kF16 = DType::kF16;
 constexpr Heads kGemma{8, 1, 256};
 
-/// With weights in e4m3: an expert's suffix, whose x is in bf16, and a prefix, whose x is not.
+/// With weights in e4m3: an expert's suffix, whose x is in f16, and a prefix, whose x has scales.
 void add_scaled(std::vector<Projection>& all) {
   const auto add = [&](Projection p) {
     p.weight = DType::kE4m3;
     all.push_back(p);
   };
+  const auto add_suffix = [&](Projection p) {
+    p.unscaled_x = kF16;
+    add(p);
+  };
   for (int rows : {1, 10, 16, 17, 50, 51, 63, 64}) {
-    add({.rows = rows, .k = 1024, .heads = kGemma, .cache_rows = 583, .bias = true});
+    add_suffix({.rows = rows, .k = 1024, .heads = kGemma, .cache_rows = 583, .bias = true});
   }
+  add_suffix({.rows = 50, .k = 1024, .heads = kGemma, .cache_rows = 583});
+  add_suffix({.rows = 17, .k = 520, .heads = kGemma, .cache_rows = 40, .norm = false});
+  add_suffix({.rows = 16, .k = 512, .heads = kGemma, .cache_rows = 40, .q = false});
   add({.rows = 50, .k = 1024, .heads = kGemma, .cache_rows = 583});
-  add({.rows = 17, .k = 520, .heads = kGemma, .cache_rows = 40, .norm = false});
-  add({.rows = 16, .k = 512, .heads = kGemma, .cache_rows = 40, .q = false});
   add({.rows = 130, .k = 520, .heads = {2, 2, 256}, .cache_rows = 400, .bias = true});
   add({.rows = 33, .k = 64, .heads = {4, 2, 64}, .cache_rows = 50, .type = kF16, .bias = true});
   const auto add_prefix = [&](Projection p, Scales scales) {

@@ -14,11 +14,11 @@ namespace saccade::ops {
 ///   q        [rows, heads, head_dim]        f32, bf16 or f16
 ///   k, v     [kv_rows, kv_heads, head_dim]  type of q
 ///   visible  [rows]                         i32 in [1, kv_rows]; not given: every row sees all
-///   out      [rows, heads head_dim]         type of q; not q, k or v
+///   out      [rows, heads head_dim]         f32, bf16 or f16; not q, k or v
 ///   quantized  of out's shape               may be absent: also out as ops::quantize gives it, out
 ///                                           is then scratch
 ///
-/// Logits, softmax and sums in f32.
+/// Logits, softmax and sums in f32; the softmax's weights may be rounded to the type of q.
 /// Overlap: for at most 64 rows, visible, and the keys and values in front of the last `rows`
 /// visible ones, are read before the previous kernel has finished, and before those in front of it
 /// that are still running: a writer of these stands further back than kernels can overlap.

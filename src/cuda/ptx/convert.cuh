@@ -12,12 +12,19 @@ __device__ inline std::uint32_t e4m3_pair(float low, float high) {
   return pair;
 }
 
-/// Byte i of the result is byte n of `value`, or, for n from 8 on, eight copies of the sign of its
-/// byte n - 8, where n is the i-th hexadecimal digit of `selector` from the right.
-template <std::uint32_t kSelector>
-__device__ inline std::uint32_t permute_bytes(std::uint32_t value) {
+/// Two values in f16, the lower in the lower half: nearest even, saturating at 65504. NaN stays NaN.
+__device__ inline std::uint32_t f16_pair(float low, float high) {
+  std::uint32_t pair;
+  asm("cvt.rn.satfinite.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+
+/// Two e4m3 in the lower 16 bits, as f16: exact.
+__device__ inline std::uint32_t widened_pair(std::uint32_t e4m3_pair) {
   std::uint32_t result;
-  asm("prmt.b32 %0, %1, 0, %2;" : "=r"(result) : "r"(value), "n"(kSelector));
+  asm("{.reg .b16 low, high; mov.b32 {low, high}, %1; cvt.rn.f16x2.e4m3x2 %0, low;}"
+      : "=r"(result)
+      : "r"(e4m3_pair));
   return result;
 }
 

@@ -81,7 +81,7 @@ AttentionParams attention_params(const Stream& stream, const Tensor& q, const Te
   check_floating(kOp, {"q", q});
   check_type(kOp, {"k", k}, q.dtype);
   check_type(kOp, {"v", v}, q.dtype);
-  check_type(kOp, {"out", out}, q.dtype);
+  check_floating(kOp, {"out", out});
   check_apart(kOp, {"out", out}, {"q", q});
   check_apart(kOp, {"out", out}, {"k", k});
   check_apart(kOp, {"out", out}, {"v", v});
@@ -103,6 +103,7 @@ AttentionParams attention_params(const Stream& stream, const Tensor& q, const Te
           .out_stride = heads * head_dim,
           .scale = scale,
           .dtype = q.dtype,
+          .out_type = out.dtype,
           .quantized = quantized.values.data,
           .quantized_scales = quantized.scales.as<float>(),
           .quantized_blocks = quantized ? quantized.scales.shape[0] : 0};
@@ -115,7 +116,7 @@ QuantizeParams quantize_params(const AttentionParams& p) {
           .rows = p.rows,
           .columns = p.heads * p.head_dim,
           .blocks = p.quantized_blocks,
-          .x_type = p.dtype};
+          .x_type = p.out_type};
 }
 
 AttentionParams attention_packed_params(const Stream& stream, const Tensor& qkv, int heads,
@@ -149,6 +150,7 @@ AttentionParams attention_packed_params(const Stream& stream, const Tensor& qkv,
           .out_stride = width,
           .scale = scale,
           .dtype = qkv.dtype,
+          .out_type = out.dtype,
           .quantized = nullptr,
           .quantized_scales = nullptr,
           .quantized_blocks = 0};

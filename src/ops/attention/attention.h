@@ -23,7 +23,8 @@ struct AttentionParams {
   int kv_stride;
   int out_stride;
   float scale;
-  DType dtype;
+  DType dtype;  // of q, k and v
+  DType out_type;
 
   void* quantized;          // [rows, heads head_dim] e4m3, of one sequence; may be null
   float* quantized_scales;  // [quantized_blocks, rows]
@@ -59,8 +60,8 @@ void attention_mma(const AttentionParams&, CUstream_st*);
 bool attention_multi_query_takes(const AttentionParams&);
 void attention_multi_query(const AttentionParams&, CUstream_st*);
 
-/// Multi-query attention of at most 64 rows against a long cache, head_dim 256, bf16: the keys are
-/// split over a cluster (sm_90).
+/// Multi-query attention of at most 64 rows against a long cache, head_dim 256, bf16, out also f16:
+/// the keys are split over a cluster (sm_90).
 bool attention_split_takes(const AttentionParams&);
 void attention_split(const AttentionParams&, CUstream_st*);
 

@@ -81,7 +81,7 @@ void attend(const AttentionParams& p, const Head& head, int rows, int visible, S
   for (int row = 0; row < rows; ++row) {
     const float* sums = s.sums + row * dim;
     for (int i = 0; i < dim; ++i) {
-      store(head.out, p.dtype, std::int64_t(row) * p.out_stride + i, sums[i] / s.total[row]);
+      store(head.out, p.out_type, std::int64_t(row) * p.out_stride + i, sums[i] / s.total[row]);
     }
   }
 }
@@ -99,7 +99,7 @@ void attend_all_heads(const AttentionParams& p, int sequence, int row, int rows,
            {.q = View{p.q, p.dtype, p.q_stride}.at(r, column),
             .k = View{p.k, p.dtype, p.kv_stride}.at(key, kv_column),
             .v = View{p.v, p.dtype, p.kv_stride}.at(key, kv_column),
-            .out = out + out_index * std::int64_t(size_of(p.dtype))},
+            .out = out + out_index * std::int64_t(size_of(p.out_type))},
            rows, visible, scratch);
   }
 }

@@ -10,10 +10,11 @@
 namespace saccade::ops::detail {
 namespace {
 
-/// One query against the keys it sees, whose number is the size of logits.
+/// One query against the keys it sees, whose number is the size of logits. Its result begins at
+/// element `first` of out.
 template <typename T>
 void attend(const AttentionParams& p, const T* q, const T* k, const T* v,
-            std::vector<float>& logits, T* out) {
+            std::vector<float>& logits, std::int64_t first) {
   for (std::size_t j = 0; j < logits.size(); ++j) {
     const T* key = k + j * std::size_t(p.kv_stride);
     float dot = 0;
@@ -29,7 +30,7 @@ void attend(const AttentionParams& p, const T* q, const T* k, const T* v,
     for (std::size_t j = 0; j < logits.size(); ++j) {
       mean += logits[j] * to_float(v[j * std::size_t(p.kv_stride) + std::size_t(i)]);
     }
-    out[i] = from_float<T>(mean / sum);
+    store(p.out, p.out_type, first + i, mean / sum);
   }
 }
 
@@ -46,8 +47,7 @@ void attention(const AttentionParams& p) {
         const int key = head / (p.heads / p.kv_heads) * p.head_dim;
         attend(p, static_cast<const T*>(p.q) + r * p.q_stride + query,
                static_cast<const T*>(p.k) + first_key + key,
-               static_cast<const T*>(p.v) + first_key + key, logits,
-               static_cast<T*>(p.out) + r * p.out_stride + query);
+               static_cast<const T*>(p.v) + first_key + key, logits, r * p.out_stride + query);
       }
     }
   }

@@ -278,10 +278,10 @@ bool attention_mma_takes(const AttentionParams& p) {
   const auto has_chunks = [](const void* first, int stride) {
     return reinterpret_cast<std::uintptr_t>(first) % kChunkBytes == 0 && stride % kChunk == 0;
   };
-  return (p.dtype == DType::kBf16 || p.dtype == DType::kF16) && p.head_dim % kChunk == 0 &&
-         p.head_dim <= 256 && p.scale > 0 && has_chunks(p.q, p.q_stride) &&
-         has_chunks(p.k, p.kv_stride) && has_chunks(p.v, p.kv_stride) &&
-         has_chunks(p.out, p.out_stride) && p.rows > 0 &&
+  return (p.dtype == DType::kBf16 || p.dtype == DType::kF16) && p.out_type == p.dtype &&
+         p.head_dim % kChunk == 0 && p.head_dim <= 256 && p.scale > 0 &&
+         has_chunks(p.q, p.q_stride) && has_chunks(p.k, p.kv_stride) &&
+         has_chunks(p.v, p.kv_stride) && has_chunks(p.out, p.out_stride) && p.rows > 0 &&
          std::int64_t(p.rows) * p.heads < 1 << 30 && p.sequences > 0 &&
          p.sequences <= kMaxGridExtent && p.kv_heads <= kMaxGridExtent;
 }

@@ -301,11 +301,11 @@ bool attention_multi_query_takes(const AttentionParams& p) {
   using namespace multi_query;
   const bool gives_quantized =
       !p.quantized || (p.quantized_blocks == kGroups * p.heads && aligned(p.quantized));
-  return gives_quantized && p.dtype == DType::kBf16 && p.head_dim == kHeadDim && p.kv_heads == 1 &&
-         kTileRows % p.heads == 0 && p.sequences == 1 && p.rows > kTileRows &&
-         p.q_stride == p.heads * kHeadDim && p.out_stride == p.heads * kHeadDim &&
-         p.kv_stride % 8 == 0 && p.scale > 0 && aligned(p.q) && aligned(p.k) && aligned(p.v) &&
-         aligned(p.out);
+  return gives_quantized && p.dtype == DType::kBf16 && p.out_type == DType::kBf16 &&
+         p.head_dim == kHeadDim && p.kv_heads == 1 && kTileRows % p.heads == 0 &&
+         p.sequences == 1 && p.rows > kTileRows && p.q_stride == p.heads * kHeadDim &&
+         p.out_stride == p.heads * kHeadDim && p.kv_stride % 8 == 0 && p.scale > 0 &&
+         aligned(p.q) && aligned(p.k) && aligned(p.v) && aligned(p.out);
 }
 
 void attention_multi_query(const AttentionParams& p, CUstream_st* stream) {

@@ -113,10 +113,12 @@ __global__ __launch_bounds__(kWarps* kLanes) void attention_simple_kernel(
   }
   total = warp_sum(total);
 
-  T* out = static_cast<T*>(p.out) + row * p.out_stride + task.head * p.head_dim + column;
+  const std::int64_t first = row * p.out_stride + task.head * p.head_dim + column;
 #pragma unroll
   for (int c = 0; c < kLaneColumns; ++c) {
-    if (column + c * kLanes < p.head_dim) out[c * kLanes] = from_f32<T>(sums[c] / total);
+    if (column + c * kLanes < p.head_dim) {
+      store_element(p.out, p.out_type, first + c * kLanes, sums[c] / total);
+    }
   }
 }
 

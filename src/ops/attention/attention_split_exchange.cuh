@@ -96,8 +96,9 @@ struct Combined {
   uint2 values;
 };
 
-/// Sums the parts of a pair of columns in two rows; neighbours in a row exchange one of the two.
-__device__ inline Combined combine(const Exchange& e, const Partials& partials) {
+/// Sums the parts of a pair of columns in two rows, as bf16 or f16; neighbours in a row exchange
+/// one of the two.
+__device__ inline Combined combine(const Exchange& e, const Partials& partials, DType type) {
   ptx::mbarrier_wait(ptx::shared_address(&e.partials_full), 0);
   const int thread = int(threadIdx.x);
   const int lane = thread / 2 % 32;  // of the warp that sent it
@@ -114,8 +115,8 @@ __device__ inline Combined combine(const Exchange& e, const Partials& partials) 
     sum[2] += e.factors[i][upper + 8] * y.x;
     sum[3] += e.factors[i][upper + 8] * y.y;
   }
-  const std::uint32_t of_upper = packed_pair(DType::kBf16, sum[0], sum[1]);
-  const std::uint32_t of_lower = packed_pair(DType::kBf16, sum[2], sum[3]);
+  const std::uint32_t of_upper = packed_pair(type, sum[0], sum[1]);
+  const std::uint32_t of_lower = packed_pair(type, sum[2], sum[3]);
   const bool keeps_lower = lane % 2 == 1;
   const std::uint32_t other = __shfl_xor_sync(0xffffffff, keeps_lower ? of_upper : of_lower, 2);
   return {keeps_lower ? upper + 8 : upper, 8 * fragment + lane % 4 / 2 * 4,

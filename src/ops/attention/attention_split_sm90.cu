@@ -17,11 +17,13 @@
 #include "cuda/ptx/mma.cuh"
 #include "ops/attention/attention.h"
 #include "ops/attention/attention_split_exchange.cuh"
+#include "ops/attention/attention_split_share.cuh"
 
 namespace saccade::ops::detail {
 namespace {
 
 using namespace split_exchange;
+using namespace split_share;
 using bf16 = __nv_bfloat16;
 
 constexpr int kHeads = 8;
@@ -29,11 +31,9 @@ constexpr int kHeadDim = 256;
 constexpr int kMaxTokens = 64;
 constexpr int kTokens = 4;
 constexpr int kWarps = kThreads / 32;
-constexpr int kTileKeys = 8;     // keys are dealt to warps in tiles
 constexpr int kTileDealers = 4;  // pairs of warps, each of which takes every fourth tile
 constexpr int kRowBytes = 2 * kHeadDim;
 constexpr int kBlocks = kHeadDim / 2 / 32;  // of 32 columns, in one warp's half of the columns
-constexpr unsigned kAllLanes = 0xffffffff;
 static_assert(kRows == kTokens * kHeads && kWarps == kHeads && kWarps == kTileKeys);
 
 /// What a CTA keeps in shared memory, in front of its values. kTiles: of keys, for each warp.
@@ -55,22 +55,6 @@ struct alignas(128) Shared {
   Exchange exchange;
 };
 
-/// Consecutive rows of the cache.
-struct Keys {
-  int first;
-  int count;
-};
-
-/// What a CTA takes of the keys: a share of those that are older than the kernel in front, and a
-/// share of those which that kernel writes.
-struct Share {
-  Keys old;
-  Keys own;
-  int last;  // row that any row sees
-
-  __device__ int old_tiles() const { return (old.count + kTileKeys - 1) / kTileKeys; }
-};
-
 /// Where a thread stands. A warp multiplies half of the columns and finishes half of the rows: row
 /// and row + 8, of two tokens.
 struct Place {
@@ -83,25 +67,6 @@ struct Place {
 
   __device__ int tile(int i) const { return dealer + kTileDealers * i; }
 };
-
-__device__ int visible_keys(const AttentionParams& p, int token) {
-  return p.visible ? p.visible[min(token, p.rows - 1)] : p.kv_rows;
-}
-
-__device__ Keys share_of(Keys keys, int rank) {
-  const int each = (keys.count + kSplit - 1) / kSplit;
-  const int skipped = min(rank * each, keys.count);
-  return {keys.first + skipped, min(each, keys.count - skipped)};
-}
-
-__device__ Share make_share(const AttentionParams& p, int rank) {
-  const int lane = threadIdx.x % 32;
-  const int here = max(visible_keys(p, lane), visible_keys(p, lane + 32));
-  const int visible = __reduce_max_sync(kAllLanes, here);
-  const int own = min(p.rows, visible);
-  const int old = visible - own;
-  return {share_of({0, old}, rank), share_of({old, own}, rank), visible - 1};
-}
 
 /// Of key lane / 4 of a tile, in each block of the warp's half, columns 8 (lane % 4) ... + 7: the
 /// first k-step of a block takes the first four of them, of keys and queries alike.
@@ -294,7 +259,7 @@ __device__ void weigh_values(const Place& at, const Shared<kTiles>& s, std::uint
 __device__ void store(const AttentionParams& p, int first_token, int rank, const Combined& x) {
   const int token = first_token + x.row / kHeads;
   if (token >= p.rows) return;
-  auto* out = static_cast<bf16*>(p.out) + std::int64_t(token) * p.out_stride +
+  auto* out = static_cast<std::uint16_t*>(p.out) + std::int64_t(token) * p.out_stride +
               x.row % kHeads * kHeadDim + 32 * rank + x.column;
   *reinterpret_cast<uint2*>(out) = x.values;
 }
@@ -356,22 +321,27 @@ __global__ void __launch_bounds__(kThreads, kResident) __cluster_dims__(kSplit)
   send_partials(s.exchange, s.partials, rank, at.warp, sums);
   make_factors(s.exchange);
   __syncthreads();
-  store(p, first_token, rank, combine(s.exchange, s.partials));
+  store(p, first_token, rank, combine(s.exchange, s.partials, p.out_type));
 }
 
-/// Tiles of old keys that a CTA may get; with one more, its own, they fill the warps.
-int most_old_tiles(const AttentionParams& p) {
-  const int each = (std::max(p.kv_rows - p.rows, 0) + kSplit - 1) / kSplit;
-  return (each + kTileKeys - 1) / kTileKeys;
+/// Whether the kernels that follow are to keep off its multiprocessors, by the shared memory that
+/// it asks for. Those of an expert with weights in e4m3, which f16 is for, are small enough to be
+/// there already, and with 33 to 56 rows their copies cost this kernel more than they gain
+/// (bench/study/gemm_skinny_chain).
+bool is_alone(const AttentionParams& p) {
+  return p.out_type == DType::kF16 && p.rows > 32 && p.rows <= 56;
 }
+
+constexpr unsigned kAloneBytes = 140 << 10;
 
 template <int kTiles, int kResident>
 void start(const AttentionParams& p, CUstream_st* stream) {
-  const int values_bytes = (most_old_tiles(p) + 1) * kTileKeys * kRowBytes;
+  const unsigned values_bytes = unsigned(most_old_tiles(p) + 1) * kTileKeys * kRowBytes;
+  const unsigned needed = unsigned(sizeof(Shared<kTiles>)) + values_bytes;
   cuda::launch(attention_split_kernel<kTiles, kResident>,
                {.grid = unsigned((p.rows + kTokens - 1) / kTokens * kSplit),
                 .block = kThreads,
-                .shared_bytes = unsigned(sizeof(Shared<kTiles>) + values_bytes),
+                .shared_bytes = is_alone(p) ? std::max(needed, kAloneBytes) : needed,
                 .order = cuda::Order::kOverlap},
                stream, p);
 }
@@ -382,8 +352,9 @@ bool attention_split_takes(const AttentionParams& p) {
   const auto has_vectors = [](const void* first, int stride) {
     return reinterpret_cast<std::uintptr_t>(first) % 16 == 0 && stride % 8 == 0;
   };
-  return p.dtype == DType::kBf16 && !p.quantized && p.sequences == 1 && p.rows > 0 &&
-         p.rows <= kMaxTokens && p.heads == kHeads && p.kv_heads == 1 && p.head_dim == kHeadDim &&
+  return p.dtype == DType::kBf16 && (p.out_type == DType::kBf16 || p.out_type == DType::kF16) &&
+         !p.quantized && p.sequences == 1 && p.rows > 0 && p.rows <= kMaxTokens &&
+         p.heads == kHeads && p.kv_heads == 1 && p.head_dim == kHeadDim &&
          has_vectors(p.q, p.q_stride) && has_vectors(p.k, p.kv_stride) &&
          has_vectors(p.v, p.kv_stride) && has_vectors(p.out, p.out_stride) &&
          most_old_tiles(p) < 5 * kTileDealers;

@@ -88,8 +88,8 @@ void gemm_sm90(const GemmParams&, CUstream_st*);
 bool project_qkv_sm90_takes(const QkvParams&);
 void project_qkv_sm90(const QkvParams&, CUstream_st*);
 
-/// At most 64 rows of bf16 times bf16 or e4m3, where reading the weights is the work; no guidance
-/// (sm_90).
+/// At most 64 rows of bf16 times bf16, or of f16 times e4m3, where reading the weights is the work;
+/// no guidance (sm_90).
 bool gemm_skinny_takes(const GemmParams&);
 void gemm_skinny(const GemmParams&, CUstream_st*);
 bool project_qkv_skinny_takes(const QkvParams&);

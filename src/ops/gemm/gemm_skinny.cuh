@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "cuda/launch.h"
@@ -34,6 +35,7 @@ namespace saccade::ops::detail::skinny {
 
 constexpr int kGroups = 4;  // of 16 rows in a tile
 constexpr int kMaxTokens = 64;
+constexpr int kLongProduct = 2048;  // of K
 
 // CTAs that share the K of a product.
 constexpr int kProductSplit = 8;
@@ -47,6 +49,7 @@ struct Tile {
   int split;          // of K: CTAs of a cluster
   int weight_chunks;  // of 128 bytes of K, resident at once
   int x_chunks;
+  unsigned least_bytes = 0;  // of shared memory, to keep other kernels' CTAs away
 };
 
 struct Params {
@@ -241,7 +244,9 @@ __global__ __launch_bounds__((Kernel<Epilogue, kTokens>::kThreads)) __cluster_di
     (Kernel<Epilogue, kTokens>::kSplit)) void gemm_skinny_kernel(const __grid_constant__ Params p) {
   using K = Kernel<Epilogue, kTokens>;
   extern __shared__ __align__(1024) unsigned char memory[];
-  cuda::allow_next();
+  // The copies of a long product come before the next kernel's.
+  const bool is_long = p.gemm.k > kLongProduct;
+  if (!is_long) cuda::allow_next();
   const int thread = threadIdx.x;
   const int row_tile = thread < K::kConsumers ? thread / 128 : 0;
   const int rank = blockIdx.x % K::kSplit;
@@ -259,6 +264,7 @@ __global__ __launch_bounds__((Kernel<Epilogue, kTokens>::kThreads)) __cluster_di
   typename K::Weights weights;
   if (thread < K::kConsumers) weights.prepare(kernel, row_tile);
   cuda::wait_for_previous();
+  if (is_long) cuda::allow_next();
 
   if (thread < K::kConsumers) return kernel.consume(row_tile, constants, weights);
   if (thread == K::kCopyThread) kernel.load_rest();
@@ -290,7 +296,7 @@ Params make_params(const GemmParams& gemm, const RopeParams& rope, const WeightR
       {rows.groups, rows.group_stride * k, kGroups * K::kTile.row_tiles}};
   const cuda::MapAxis x[] = {{k, 1, kChunk}, {gemm.m, k, gemm.m}};
   return {cuda::make_tensor_map(gemm.weight, gemm.weight_type, weight),
-          cuda::make_tensor_map(gemm.x, DType::kBf16, x), gemm, rope, first_tile};
+          cuda::make_tensor_map(gemm.x, kXType<typename K::Weight>, x), gemm, rope, first_tile};
 }
 
 template <class Epilogue, int kTokens>
@@ -298,12 +304,13 @@ void launch_tokens(const GemmParams& gemm, const RopeParams& rope, const WeightR
                    int first_tile, int tiles, cudaStream_t stream) {
   using K = Kernel<Epilogue, kTokens>;
   const int clusters = (tiles + K::kTile.row_tiles - 1) / K::kTile.row_tiles;
-  cuda::launch(gemm_skinny_kernel<Epilogue, kTokens>,
-               {.grid = dim3(unsigned(clusters * K::kSplit)),
-                .block = dim3(K::kThreads),
-                .shared_bytes = sizeof(typename K::Shared),
-                .order = cuda::Order::kOverlap},
-               stream, make_params<K>(gemm, rope, rows, first_tile));
+  cuda::launch(
+      gemm_skinny_kernel<Epilogue, kTokens>,
+      {.grid = dim3(unsigned(clusters * K::kSplit)),
+       .block = dim3(K::kThreads),
+       .shared_bytes = std::max(unsigned(sizeof(typename K::Shared)), K::kTile.least_bytes),
+       .order = cuda::Order::kOverlap},
+      stream, make_params<K>(gemm, rope, rows, first_tile));
 }
 
 template <class Epilogue>

@@ -67,7 +67,7 @@ struct Geglu {
     const int token = at.first_token + 8 * j + at.column() + odd;
     // The last CTA may have a tile less than others.
     if (token >= p.gemm.m || channel(at) >= p.gemm.n) return;
-    store_pair(p.gemm.out, DType::kBf16, token * p.gemm.n + channel(at) - odd, pair.x, pair.y);
+    store_pair(p.gemm.out, kXType<Weight>, token * p.gemm.n + channel(at) - odd, pair.x, pair.y);
   }
 };
 

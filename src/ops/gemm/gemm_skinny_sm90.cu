@@ -14,9 +14,15 @@ template <typename WeightType>
 struct Product {
   using Weight = WeightType;
   using Sent = WholeSums;
+  // With 33 to 56 tokens, two CTAs beside attention's or gate_up's slow those more than they gain.
   template <int kTokens>
-  static constexpr Tile kTile{
-      .row_tiles = 1, .split = kProductSplit, .weight_chunks = 4, .x_chunks = 4};
+  static constexpr unsigned kLeastBytes = kIsScaled<Weight>&& kTokens == 56 ? 95 << 10 : 0;
+  template <int kTokens>
+  static constexpr Tile kTile{.row_tiles = 1,
+                              .split = kProductSplit,
+                              .weight_chunks = 4,
+                              .x_chunks = 4,
+                              .least_bytes = kLeastBytes<kTokens>};
 
   /// Of the thread's two channels.
   struct Constants {
@@ -131,7 +137,7 @@ struct Product {
 template <typename WeightType>
 struct AddedProduct : Product<WeightType> {
   using Base = Product<WeightType>;
-  using Sent = HalfSums;  // eight times finer than what x and the scaled copy are rounded to
+  using Sent = HalfSums;  // as fine as x and the scaled copy, or finer
   using typename Base::Constants;
   struct Inputs {};
   template <int kTokens>
@@ -173,7 +179,7 @@ struct AddedProduct : Product<WeightType> {
       if (token >= g.m) continue;
       const int index = token * g.n + Base::channel(at);
       store_pair(g.out, DType::kF32, index, low, high);
-      store_pair(g.scaled, DType::kBf16, index, low * c.scale.x, high * c.scale.y);
+      store_pair(g.scaled, kXType<WeightType>, index, low * c.scale.x, high * c.scale.y);
     }
     Base::store_squares(g, at, side, squares);
   }
@@ -182,7 +188,7 @@ struct AddedProduct : Product<WeightType> {
 /// Whether AddedProduct makes it.
 bool is_added(const GemmParams& p) {
   return p.residual && p.scaled && p.squares && !p.norm_squares && p.out_type == DType::kF32 &&
-         p.scaled_type == DType::kBf16 && p.activation == Activation::kNone;
+         p.scaled_type == p.x_type && p.activation == Activation::kNone;
 }
 
 /// CTAs get whole rows of 128 bytes of both operands.
@@ -199,8 +205,9 @@ bool aligned(std::initializer_list<const void*> operands) {
 }
 
 bool operands_taken(const GemmParams& p) {
+  const DType x_type = p.weight_scales ? kXType<__nv_fp8_e4m3> : kXType<__nv_bfloat16>;
   const DType weight_type = p.weight_scales ? DType::kE4m3 : DType::kBf16;
-  return p.m >= 1 && p.m <= kMaxTokens && p.x_type == DType::kBf16 && !p.x_scales &&
+  return p.m >= 1 && p.m <= kMaxTokens && p.x_type == x_type && !p.x_scales &&
          p.weight_type == weight_type && !p.quantized && p.norm_parts % 4 == 0 &&
          aligned({p.x, p.weight, p.weight_scales, p.bias, p.norm_squares});
 }
@@ -215,7 +222,7 @@ bool gemm_skinny_takes(const GemmParams& p) {
     return false;
   }
   if (p.activation == Activation::kGeglu) {
-    return p.n % 32 == 0 && splits(p, kGegluSplit) && p.out_type == DType::kBf16 && !p.gate &&
+    return p.n % 32 == 0 && splits(p, kGegluSplit) && p.out_type == p.x_type && !p.gate &&
            !p.residual && !p.scaled;
   }
   return p.n % kRows == 0 && splits(p, kProductSplit) &&

@@ -10,10 +10,12 @@
 #include "cuda/ptx/convert.cuh"
 #include "cuda/ptx/memory.cuh"
 #include "cuda/ptx/wgmma.cuh"
+#include "saccade/tensor.h"
 
 // The multiplication of one warpgroup: 64 weight rows by all tokens. Weights of bf16 are read by
-// wgmma itself. wgmma takes no e4m3 beside bf16, but takes its weights from registers as well, so
-// weights of e4m3 are converted on the way there.
+// wgmma itself. wgmma takes no e4m3 beside 16-bit types, but takes its weights from registers as
+// well, so weights of e4m3 are converted on the way there: to f16, for which there is an
+// instruction. Their x is f16 for that reason.
 namespace saccade::ops::detail::skinny {
 
 namespace ptx = cuda::ptx;
@@ -25,6 +27,10 @@ constexpr int kBlocks = kChunk / 16;  // of one wgmma
 
 template <typename Weight>
 constexpr bool kIsScaled = std::is_same_v<Weight, __nv_fp8_e4m3>;
+
+/// Of x beside such weights.
+template <typename Weight>
+inline constexpr DType kXType = kIsScaled<Weight> ? DType::kF16 : DType::kBf16;
 
 /// Elements of K per copy of weights.
 template <typename Weight>
@@ -102,22 +108,11 @@ struct SharedWeights {
   }
 };
 
-/// Two e4m3 in the lower 16 bits, which are not NaN, as bf16. Moved to where bf16 has its sign,
-/// exponent and mantissa, their bits are the value times 2^-120, a subnormal for a subnormal; the
-/// product is exact.
-__device__ inline std::uint32_t bf16_pair(std::uint32_t e4m3_pair) {
-  // Each byte below a copy of its sign.
-  const std::uint32_t bits = ptx::permute_bytes<0x9180>(e4m3_pair) << 4 & 0x87f087f0u;
-  const __nv_bfloat162 pair =
-      __hmul2(reinterpret_cast<const __nv_bfloat162&>(bits), __float2bfloat162_rn(0x1p120f));
-  return reinterpret_cast<const std::uint32_t&>(pair);
-}
-
 /// Weights of e4m3, whose rows of 128 bytes meet two chunks of x; there is an even number of those.
 /// A few chunks are in registers ahead of the product, the first ones before there is an x.
 ///
 /// A thread reads two bytes at a time: wgmma has neighbouring pairs in neighbouring threads. That
-/// is as many wavefronts as wgmma's own reading of bf16 would take.
+/// is as many wavefronts as wgmma's own reading of f16 would take.
 template <class Kernel>
 struct ConvertedWeights {
   /// In registers; a chunk of x has set chunk % kSets. Warpgroups convert while others multiply.
@@ -148,10 +143,10 @@ struct ConvertedWeights {
       // Swizzled: unit u of 16 bytes of row i lies where unit u ^ i % 8 would.
       const std::uint32_t upper = first ^ (half * kBlocks + block) * 16;
       const std::uint32_t lower = upper + 8 * kRowBytes;
-      sets[set][block][0] = bf16_pair(ptx::load_shared_16(upper));
-      sets[set][block][1] = bf16_pair(ptx::load_shared_16(lower));
-      sets[set][block][2] = bf16_pair(ptx::load_shared_16(upper + 8));
-      sets[set][block][3] = bf16_pair(ptx::load_shared_16(lower + 8));
+      sets[set][block][0] = ptx::widened_pair(ptx::load_shared_16(upper));
+      sets[set][block][1] = ptx::widened_pair(ptx::load_shared_16(lower));
+      sets[set][block][2] = ptx::widened_pair(ptx::load_shared_16(upper + 8));
+      sets[set][block][3] = ptx::widened_pair(ptx::load_shared_16(lower + 8));
     }
     const int refill = chunk / 2 + Kernel::kTile.weight_chunks;
     if (half == 1 && 2 * refill < kernel.chunks && is_read(set ^ 1) && is_read(set)) {
@@ -189,7 +184,7 @@ struct ConvertedWeights {
         ptx::wgmma_fence();
 #pragma unroll
         for (int k = 0; k < kBlocks; ++k) {
-          ptx::Wgmma<__nv_bfloat16, Kernel::kTokens>::rs(sums, sets[set][k], x + 2 * k, 1);
+          ptx::Wgmma<__half, Kernel::kTokens>::rs(sums, sets[set][k], x + 2 * k, 1);
         }
         ptx::wgmma_commit();
         ptx::wgmma_wait<1>();
