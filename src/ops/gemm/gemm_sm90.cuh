@@ -75,8 +75,8 @@ struct Scaling {
   static constexpr bool kBlocks = kScaled && kProduct == Product::kLinear;
 };
 
-/// Tiles whose sums leave a thread enough registers have a producer of one warp. Another kernel's
-/// CTA then fits beside theirs, such as a norm's.
+/// Tiles whose sums leave a thread enough registers have two warps beside the consumers, not four.
+/// Another kernel's CTA then fits beside theirs, such as a norm's.
 template <typename Scaling>
 constexpr bool is_narrow(const GemmTile& tile) {
   return tile.row_groups <= 2 && tile.columns <= 160 && !Scaling::kBlocks;
@@ -84,7 +84,7 @@ constexpr bool is_narrow(const GemmTile& tile) {
 
 template <typename Scaling>
 constexpr int threads_of(const GemmTile& tile) {
-  return kGroupThreads * tile.row_groups + (is_narrow<Scaling>(tile) ? 32 : kGroupThreads);
+  return kGroupThreads * tile.row_groups + (is_narrow<Scaling>(tile) ? 64 : kGroupThreads);
 }
 
 /// Where a CTA keeps what in its shared memory: byte offsets from a multiple of 1024.
@@ -103,9 +103,11 @@ struct TileMemory {
   // Half of the tile's f32 sums; each warpgroup's part is 16-byte words, thread after thread.
   static constexpr int kExchangeGroupBytes = kSplits ? kGroupThreads * kTile.columns : 0;
   static constexpr int kExchangeBytes = kTile.row_groups * kExchangeGroupBytes;
-  // bias, gate and scale of the columns, and the scale of their weight, for each warpgroup.
-  static constexpr int kTerms = Scaling::kScaled ? 4 : 3;
-  static constexpr int kTermBytes = kTile.row_groups * kTerms * kTile.columns * int(sizeof(float));
+  // bias, gate and scale of the columns, and the scale of their weight.
+  static constexpr int kColumnTerms = Scaling::kScaled ? 4 : 3;
+  static constexpr int kRowTerms = 2;  // factor and position
+  static constexpr int kTermBytes =
+      (kColumnTerms * kTile.columns + kRowTerms * kTile.rows()) * int(sizeof(float));
   static constexpr int kBarrierBytes = 256;
   static constexpr int kStages = std::min(
       12, (kBytes - kExchangeBytes - kTermBytes - kBarrierBytes) / (kStageBytes + kScaleBytes));
@@ -120,7 +122,10 @@ struct TileMemory {
   // Barriers of eight bytes.
   static constexpr int kFull = kBarriers;
   static constexpr int kEmpty = kFull + 8 * kStages;
-  static constexpr int kExchanged = kEmpty + 8 * kStages;
+  static constexpr int kTermsFull = kEmpty + 8 * kStages;
+  static constexpr int kTermsEmpty = kTermsFull + 8;
+  static constexpr int kExchanged = kTermsEmpty + 8;
+  static_assert(kExchanged + 8 * kTile.row_groups <= kBarriers + kBarrierBytes);
 };
 
 /// A position in the ring of stages.

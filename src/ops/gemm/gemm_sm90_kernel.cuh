@@ -8,11 +8,12 @@
 #include "ops/gemm/gemm_sm90_forms.cuh"
 #include "ops/gemm/gemm_sm90_heads.cuh"
 
-// x weight^T on TMA and WGMMA. A CTA is row_groups consumer warpgroups of 64 rows each and a
-// producer, of which one thread works. Stages of 128 bytes of k go round in a ring:
-// rows of x, then rows of weight, both in the 128-byte swizzle. A CTA computes tile after tile, and
-// its producer runs ahead into the next tile while the consumers finish theirs. Row tiles of the
-// same columns are neighbours, so that they run together and share the weight in L2.
+// x weight^T on TMA and WGMMA. A CTA is row_groups consumer warpgroups of 64 rows each, a producer
+// warp, of which one thread works, and one or three warps that fetch the terms of the epilogue.
+// Stages of 128 bytes of k go round in a ring: rows of x, then rows of weight, both in the 128-byte
+// swizzle. A CTA computes tile after tile, and its producer runs ahead into the next tile while the
+// consumers finish theirs. Row tiles of the same columns are neighbours, so that they run together
+// and share the weight in L2.
 namespace saccade::ops::detail {
 
 template <typename T, Product kProduct, GemmTile kTile>
@@ -29,6 +30,8 @@ struct TiledKernel {
   static constexpr int kCluster = kTile.cluster();
   static constexpr int kSums = kTile.columns / 2;  // of a thread
   static constexpr int kRowsOfThread = kThreadRows<kTile>;
+  static constexpr int kConsumers = kGroupThreads * kTile.row_groups;
+  static constexpr int kTermThreads = threads_of<Scales>(kTile) - kConsumers - 32;
 
   const TiledGemm& p;
   std::uint8_t* shared;
@@ -56,6 +59,8 @@ struct TiledKernel {
   __device__ std::uint32_t stage_at(int stage) const { return base + stage * Memory::kStageBytes; }
   __device__ std::uint32_t full(int stage) const { return base + Memory::kFull + 8 * stage; }
   __device__ std::uint32_t empty(int stage) const { return base + Memory::kEmpty + 8 * stage; }
+  __device__ std::uint32_t terms_full() const { return base + Memory::kTermsFull; }
+  __device__ std::uint32_t terms_empty() const { return base + Memory::kTermsEmpty; }
   __device__ std::uint32_t exchanged(int group) const {
     return base + Memory::kExchanged + 8 * group;
   }
@@ -67,6 +72,8 @@ struct TiledKernel {
       // from both CTAs at once.
       ptx::mbarrier_init(empty(stage), 4 * kTile.row_groups * (kShares ? 2 : 1));
     }
+    ptx::mbarrier_init(terms_full(), kTermThreads);
+    ptx::mbarrier_init(terms_empty(), kConsumers / 32);
     for (int group = 0; kSplits && group < kTile.row_groups; ++group) {
       ptx::mbarrier_init(exchanged(group), 1);
       ptx::mbarrier_expect(exchanged(group), Memory::kExchangeGroupBytes);
@@ -184,7 +191,47 @@ struct TiledKernel {
     }
   }
 
+  // --- the threads that fetch terms ---
+
+  __device__ float* terms() const { return reinterpret_cast<float*>(shared + Memory::kTermsAt); }
+
+  __device__ ColumnVectors<Scales::kScaled> column_vectors() const {
+    float* const first = terms();
+    constexpr int kColumns = kTile.columns;
+    return {first, first + kColumns, first + 2 * kColumns, first + 3 * kColumns};
+  }
+
+  __device__ RowTerms row_terms() const {
+    float* const first = terms() + Memory::kColumnTerms * kTile.columns;
+    return {first, reinterpret_cast<int*>(first + kRows)};
+  }
+
+  __device__ void fetch_columns_of(int unit, int thread) const {
+    const int column = column_of(place_of(unit).column_tile);
+    fetch_columns<kProduct, kTile>(p, column_vectors(), column, thread, kTermThreads);
+  }
+
+  /// Those of the first tile's columns, which no kernel of a chain writes, are there already.
+  __device__ void fetch_terms(int thread) const {
+    std::uint32_t parity = 1;
+    for (int unit = first_unit(); unit < p.units; unit += unit_step()) {
+      ptx::mbarrier_wait(terms_empty(), parity);
+      if (unit != first_unit()) fetch_columns_of(unit, thread);
+      constexpr bool kRowScales = Scales::kScaled && !Scales::kBlocks;
+      fetch_rows<kProduct, kTile, kRowScales>(p, row_terms(), place_of(unit).row, thread,
+                                              kTermThreads);
+      ptx::mbarrier_arrive(terms_full());
+      parity ^= 1;
+    }
+  }
+
   // --- the consumers ---
+
+  /// Gives the terms of a tile back, by a whole warp that has used them.
+  __device__ void release_terms() const {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive(terms_empty());
+  }
 
   /// Gives a stage back, by a whole warp. `is_read` is true: the arrival waits for it.
   __device__ void release(int stage, bool is_read = true) const {
@@ -206,14 +253,14 @@ struct TiledKernel {
     ptx::wgmma_commit();
   }
 
-  /// The sums of a tile. Calls meanwhile() when the first products are on their way.
+  /// The sums of a tile. Calls meanwhile() when the last products are on their way: what it loads
+  /// would hold back any product behind it.
   template <typename Meanwhile>
   __device__ void sum(float (&sums)[kSums], int group, RingState& ring, Meanwhile meanwhile) const {
     ptx::mbarrier_wait(full(ring.stage), ring.parity);
     multiply(sums, group, ring.stage, false);
     int previous = ring.stage;
     ring.advance();
-    meanwhile();
     const int count = block_count();
     for (int block = 1; block < count; ++block) {
       ptx::mbarrier_wait(full(ring.stage), ring.parity);
@@ -223,6 +270,7 @@ struct TiledKernel {
       previous = ring.stage;
       ring.advance();
     }
+    meanwhile();
     ptx::wgmma_wait<0>();
     release(previous);
     ptx::pin_registers(sums);
@@ -250,40 +298,36 @@ struct TiledKernel {
   }
 
   /// The sums over all blocks of a tile, each times its rows' scales, which also keeps short what
-  /// the tensor cores add up by themselves, with about 14 bits for e4m3. Calls meanwhile() when the
-  /// first products are on their way.
+  /// the tensor cores add up by themselves, with about 14 bits for e4m3. Calls meanwhile() as sum()
+  /// does.
   template <typename Meanwhile>
   __device__ void sum_blocks(float (&sums)[kSums], int group, RingState& ring,
                              Meanwhile meanwhile) const {
     const int row =
         group * kGroupRows + int(threadIdx.x) % kGroupThreads / 32 * 16 + int(threadIdx.x) % 32 / 4;
     float products[kSums];
-    const auto start = [&] {
+#pragma unroll
+    for (float& sum : sums) sum = 0;
+    const int count = block_count();
+    for (int block = 0; block < count; ++block) {
       const int stage = ring.stage;
       ptx::mbarrier_wait(full(stage), ring.parity);
       multiply(products, group, stage, false);
       ring.advance();
-      return stage;
-    };
-#pragma unroll
-    for (float& sum : sums) sum = 0;
-    int stage = start();
-    meanwhile();
-    add_block(sums, products, row, stage);
-    const int count = block_count();
-    for (int block = 1; block < count; ++block) {
-      stage = start();
+      if (block == count - 1) meanwhile();
       add_block(sums, products, row, stage);
     }
   }
 
   /// Takes a tile's stages without reading them: a warpgroup beyond the rows of x.
-  __device__ void skip(RingState& ring) const {
+  __device__ void skip(RingState& ring, std::uint32_t terms_parity) const {
     for (int block = 0; block < block_count(); ++block) {
       ptx::mbarrier_wait(full(ring.stage), ring.parity);
       release(ring.stage);
       ring.advance();
     }
+    ptx::mbarrier_wait(terms_full(), terms_parity);
+    release_terms();
   }
 
   /// Adds the other CTA's half of k: this thread's sums of row half `rank`, as those of row 0.
@@ -316,21 +360,17 @@ struct TiledKernel {
     }
   }
 
-  /// One tile. What the results need of memory arrives while the first stage is multiplied.
-  __device__ void compute(const Place& place, int group, RingState& ring) const {
+  __device__ void compute(const Place& place, int group, RingState& ring,
+                          std::uint32_t terms_parity) const {
     const int row = place.row + group * kGroupRows;
     const int column = column_of(place.column_tile);
-    float* terms = reinterpret_cast<float*>(shared + Memory::kTermsAt) +
-                   group * Memory::kTerms * kTile.columns;
-    const ColumnVectors<Scales::kScaled> vectors{
-        terms, terms + kTile.columns, terms + 2 * kTile.columns, terms + 3 * kTile.columns};
     float sums[kSums];
     ThreadRow rows[kRowsOfThread];
     Residual<kTile> residual[kRowsOfThread];
     Turns turns[kRowsOfThread];
     const auto load_terms = [&] {
-      load_vectors<kProduct, kTile>(p, vectors, column, 1 + group);
-      load_rows<kProduct, kTile, Scales::kScaled && !Scales::kBlocks>(p, row, rank, rows);
+      ptx::mbarrier_wait(terms_full(), terms_parity);
+      take_rows<kProduct, kTile>(p, row_terms(), place.row, group * kGroupRows, rank, rows);
 #pragma unroll
       for (int i = 0; i < kRowsOfThread; ++i) {
         if constexpr (kProduct == Product::kQkv) {
@@ -347,40 +387,52 @@ struct TiledKernel {
     }
     if constexpr (kSplits) exchange(sums, group);
     if constexpr (kProduct == Product::kQkv) {
-      finish_heads<kTile>(p, sums, rows, turns, vectors, column);
+      finish_heads<kTile>(p, sums, rows, turns, column_vectors(), column);
     } else if (place.column_tile < p.column_tiles) {
-      finish<kProduct, kTile, kType>(p, sums, rows, residual, vectors, place.column_tile);
+      finish<kProduct, kTile, kType>(p, sums, rows, residual, column_vectors(), place.column_tile);
     }
+    release_terms();
   }
 
   __device__ void consume(int group) const {
     RingState ring;
+    std::uint32_t parity = 0;  // of the terms
     for (int unit = first_unit(); unit < p.units; unit += unit_step()) {
       const Place place = place_of(unit);
       if (place.row + group * kGroupRows < p.gemm.m) {
-        compute(place, group, ring);
+        compute(place, group, ring, parity);
       } else {
-        skip(ring);
+        skip(ring, parity);
       }
+      parity ^= 1;
     }
   }
 
-  /// Registers move from the producer to consumers whose sums need them.
+  /// By the threads that do not multiply.
+  __device__ void beside(int thread) const {
+    if (thread >= 32) {
+      fetch_columns_of(first_unit(), thread - 32);
+      cuda::wait_for_previous();
+      return fetch_terms(thread - 32);
+    }
+    const std::uint64_t policy =
+        p.reads_again ? ptx::evict_normal_policy() : ptx::evict_first_policy();
+    const int early = thread == 0 ? produce_early(policy) : 0;
+    cuda::wait_for_previous();
+    if (thread == 0) produce(early, policy);
+    __syncwarp();
+  }
+
+  /// Registers move from these to consumers whose sums need them.
   __device__ void run(int group) const {
     constexpr bool kMoves = !Memory::kNarrow;
     if (group == kTile.row_groups) {
-      if constexpr (kMoves && kTile.row_groups == 2) ptx::shrink_registers<40>();
-      if constexpr (kMoves && kTile.row_groups == 3) ptx::shrink_registers<32>();
-      const bool works = threadIdx.x % kGroupThreads == 0;
-      const std::uint64_t policy =
-          p.reads_again ? ptx::evict_normal_policy() : ptx::evict_first_policy();
-      const int early = works ? produce_early(policy) : 0;
-      cuda::wait_for_previous();
-      if (works) produce(early, policy);
-      __syncwarp();
+      if constexpr (kMoves && kTile.row_groups == 2) ptx::shrink_registers<56>();
+      if constexpr (kMoves && kTile.row_groups == 3) ptx::shrink_registers<56>();
+      beside(int(threadIdx.x) - kConsumers);
     } else {
-      if constexpr (kMoves && kTile.row_groups == 2) ptx::grow_registers<232>();
-      if constexpr (kMoves && kTile.row_groups == 3) ptx::grow_registers<160>();
+      if constexpr (kMoves && kTile.row_groups == 2) ptx::grow_registers<224>();
+      if constexpr (kMoves && kTile.row_groups == 3) ptx::grow_registers<152>();
       cuda::wait_for_previous();
       consume(group);
     }

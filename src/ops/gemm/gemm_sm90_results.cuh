@@ -4,6 +4,7 @@
 #include "cuda/ptx/mma.cuh"
 #include "ops/gemm/epilogue.cuh"
 #include "ops/gemm/gemm_sm90.cuh"
+#include "ops/gemm/gemm_sm90_terms.cuh"
 
 // From the sums in a warpgroup's registers to results in memory.
 //
@@ -15,99 +16,7 @@
 // one of its rows and its twin in the other CTA the other.
 namespace saccade::ops::detail {
 
-namespace ptx = cuda::ptx;
-
 constexpr int kChunk = 4;  // eights of columns that are stored together: 16 bytes for each lane
-
-template <GemmTile kTile>
-constexpr int kThreadRows = kTile.pair == Pair::kSplitK ? 1 : 2;
-
-/// One row of a thread.
-struct ThreadRow {
-  int row;
-  float factor;
-  int position;  // kQkv
-};
-
-/// What the columns of a tile are combined with, in shared memory: neutral where not given.
-template <bool kScaled>
-struct ColumnVectors {
-  float* bias;    // of each column of the tile
-  float* gate;    // of each column of out
-  float* scale;   // likewise
-  float* weight;  // kScaled: the scale of each column's weight
-};
-
-__device__ inline int quad_lane() { return int(threadIdx.x % 4); }
-
-__device__ inline float quad_sum(float value) {
-  value += __shfl_xor_sync(~0u, value, 1);
-  return value + __shfl_xor_sync(~0u, value, 2);
-}
-
-/// The row of weight, and of bias, that is a column of the product.
-template <Product kProduct>
-__device__ inline int weight_row(const TiledGemm& p, int column) {
-  const int eighth = column % 8;
-  const int half = column / 8 % 2;
-  if constexpr (kProduct == Product::kGeglu) return half * p.gemm.n + column / 16 * 8 + eighth;
-  if constexpr (kProduct == Product::kQkv) {
-    const int head_dim = p.rope.head_dim;
-    return column / head_dim * head_dim + half * (head_dim / 2) + column % head_dim / 16 * 8 +
-           eighth;
-  }
-  return column;
-}
-
-/// Fills the vectors of the tile that begins at `column` of the product, by a warpgroup whose
-/// named barrier is `barrier`.
-template <Product kProduct, GemmTile kTile, bool kScaled>
-__device__ inline void load_vectors(const TiledGemm& p, const ColumnVectors<kScaled>& to,
-                                    int column, int barrier) {
-  constexpr int kOut = kProduct == Product::kGeglu ? 2 : 1;  // columns of the product for one
-  const int thread = int(threadIdx.x) % kGroupThreads;
-  const int columns = kOut * p.gemm.n;
-  ptx::named_barrier(barrier, kGroupThreads);  // The tile before this one is finished.
-  for (int i = thread; i < kTile.columns; i += kGroupThreads) {
-    const bool given = p.gemm.bias && column + i < columns;
-    to.bias[i] = given ? p.gemm.bias[weight_row<kProduct>(p, column + i)] : 0.0f;
-    if constexpr (kScaled) {
-      const bool there = column + i < columns;
-      to.weight[i] = there ? p.gemm.weight_scales[weight_row<kProduct>(p, column + i)] : 0.0f;
-    }
-  }
-  for (int i = thread; kProduct != Product::kQkv && i < kTile.columns / kOut; i += kGroupThreads) {
-    const int out = column / kOut + i;
-    to.gate[i] = p.gemm.gate && out < p.gemm.n ? p.gemm.gate[out] : 1.0f;
-    to.scale[i] = p.gemm.scale && out < p.gemm.n ? p.gemm.scale[out] : 1.0f;
-  }
-  ptx::named_barrier(barrier, kGroupThreads);
-}
-
-/// What a thread must know of its rows; `row` is the warpgroup's first. After wait_for_previous().
-template <Product kProduct, GemmTile kTile, bool kRowScales>
-__device__ inline void load_rows(const TiledGemm& p, int row, int rank,
-                                 ThreadRow (&rows)[kThreadRows<kTile>]) {
-#pragma unroll
-  for (int i = 0; i < kThreadRows<kTile>; ++i) {
-    const int lower = kThreadRows<kTile> == 1 ? rank : i;
-    const int r =
-        row + int(threadIdx.x) % kGroupThreads / 32 * 16 + int(threadIdx.x) % 32 / 4 + 8 * lower;
-    rows[i] = {r, 1, 0};
-    if (p.gemm.norm_squares) {
-      float sum = 0;
-      const float* parts = p.gemm.norm_squares + std::int64_t(r) * p.gemm.norm_parts;
-#pragma unroll 8
-      for (int part = quad_lane(); r < p.gemm.m && part < p.gemm.norm_parts; part += 4) {
-        sum += parts[part];
-      }
-      const float mean = __fdividef(quad_sum(sum), float(p.gemm.k));
-      rows[i].factor = rsqrtf(mean + p.gemm.norm_eps);
-    }
-    if (kRowScales && r < p.gemm.m) rows[i].factor *= p.gemm.x_scales[r];
-    if (kProduct == Product::kQkv && r < p.gemm.m) rows[i].position = p.rope.positions[r];
-  }
-}
 
 /// Lane q of a quad gives word q of four fours of words, and gets the four words of the q-th.
 __device__ inline void transpose_in_quad(std::uint32_t (&words)[4]) {
