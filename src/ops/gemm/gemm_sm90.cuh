@@ -76,7 +76,7 @@ struct Scaling {
 };
 
 /// Tiles whose sums leave a thread enough registers have two warps beside the consumers, not four.
-/// Another kernel's CTA then fits beside theirs, such as a norm's.
+/// Other kernels' CTAs then fit beside theirs, such as a norm's.
 template <typename Scaling>
 constexpr bool is_narrow(const GemmTile& tile) {
   return tile.row_groups <= 2 && tile.columns <= 160 && !Scaling::kBlocks;
@@ -138,6 +138,12 @@ struct Ring {
     if (++stage < kStages) return;
     stage = 0;
     parity ^= 1;
+  }
+
+  /// By at most kStages, from the start.
+  __device__ void advance(int count) {
+    stage = count % kStages;
+    parity = count == kStages;
   }
 };
 

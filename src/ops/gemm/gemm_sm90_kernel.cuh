@@ -1,12 +1,9 @@
 #pragma once
 
-#include <type_traits>
-
-#include "cuda/launch.h"
-#include "cuda/ptx/memory.cuh"
 #include "cuda/ptx/wgmma.cuh"
 #include "ops/gemm/gemm_sm90_forms.cuh"
 #include "ops/gemm/gemm_sm90_heads.cuh"
+#include "ops/gemm/gemm_sm90_supply.cuh"
 
 // x weight^T on TMA and WGMMA. A CTA is row_groups consumer warpgroups of 64 rows each, a producer
 // warp, of which one thread works, and one or three warps that fetch the terms of the epilogue.
@@ -17,215 +14,33 @@
 namespace saccade::ops::detail {
 
 template <typename T, Product kProduct, GemmTile kTile>
-struct TiledKernel {
-  using Scales = Scaling<T, kProduct>;
-  using Memory = TileMemory<kTile, Scales>;
-  using RingState = Ring<Memory::kStages>;
+struct TiledKernel : TiledSupply<T, kProduct, kTile> {
+  using Supply = TiledSupply<T, kProduct, kTile>;
+  using Supply::base;
+  using Supply::block_count;
+  using Supply::column_of;
+  using Supply::column_vectors;
+  using Supply::empty;
+  using Supply::exchanged;
+  using Supply::full;
+  using Supply::kConsumers;
+  using Supply::kShares;
+  using Supply::kSplits;
+  using Supply::p;
+  using Supply::place_of;
+  using Supply::rank;
+  using Supply::row_terms;
+  using Supply::shared;
+  using Supply::stage_at;
+  using Supply::terms_empty;
+  using Supply::terms_full;
+  using typename Supply::Memory;
+  using typename Supply::Place;
+  using typename Supply::RingState;
+  using typename Supply::Scales;
   static constexpr DType kType = std::is_same_v<T, __half> ? DType::kF16 : DType::kBf16;
-  static constexpr int kBlock = block_of(sizeof(T));
-  static constexpr bool kPaired = kTile.pair != Pair::kNone;
-  static constexpr bool kSplits = kTile.pair == Pair::kSplitK;
-  static constexpr bool kShares = kTile.pair == Pair::kShareX;
-  static constexpr int kRows = kTile.rows();
-  static constexpr int kCluster = kTile.cluster();
   static constexpr int kSums = kTile.columns / 2;  // of a thread
   static constexpr int kRowsOfThread = kThreadRows<kTile>;
-  static constexpr int kConsumers = kGroupThreads * kTile.row_groups;
-  static constexpr int kTermThreads = threads_of<Scales>(kTile) - kConsumers - 32;
-
-  const TiledGemm& p;
-  std::uint8_t* shared;
-  std::uint32_t base;  // the address of `shared`
-  int rank;            // in the cluster
-
-  struct Place {
-    int row;
-    int column_tile;
-  };
-
-  __device__ Place place_of(int unit) const {
-    const int column = unit / p.row_tiles;
-    return {unit % p.row_tiles * kRows, kShares ? 2 * column + rank : column};
-  }
-
-  /// The blocks of k that this CTA multiplies: [first, first + count).
-  __device__ int blocks() const { return (p.gemm.k + kBlock - 1) / kBlock; }
-  __device__ int first_block() const { return kSplits && rank == 1 ? (blocks() + 1) / 2 : 0; }
-  __device__ int block_count() const { return kSplits ? (blocks() + 1 - rank) / 2 : blocks(); }
-
-  __device__ int first_unit() const { return int(blockIdx.x) / kCluster; }
-  __device__ int unit_step() const { return int(gridDim.x) / kCluster; }
-
-  __device__ std::uint32_t stage_at(int stage) const { return base + stage * Memory::kStageBytes; }
-  __device__ std::uint32_t full(int stage) const { return base + Memory::kFull + 8 * stage; }
-  __device__ std::uint32_t empty(int stage) const { return base + Memory::kEmpty + 8 * stage; }
-  __device__ std::uint32_t terms_full() const { return base + Memory::kTermsFull; }
-  __device__ std::uint32_t terms_empty() const { return base + Memory::kTermsEmpty; }
-  __device__ std::uint32_t exchanged(int group) const {
-    return base + Memory::kExchanged + 8 * group;
-  }
-
-  __device__ void init_barriers() const {
-    for (int stage = 0; stage < Memory::kStages; ++stage) {
-      ptx::mbarrier_init(full(stage), 1);
-      // A stage is free when each consumer warp that reads it says so; a shared one is filled
-      // from both CTAs at once.
-      ptx::mbarrier_init(empty(stage), 4 * kTile.row_groups * (kShares ? 2 : 1));
-    }
-    ptx::mbarrier_init(terms_full(), kTermThreads);
-    ptx::mbarrier_init(terms_empty(), kConsumers / 32);
-    for (int group = 0; kSplits && group < kTile.row_groups; ++group) {
-      ptx::mbarrier_init(exchanged(group), 1);
-      ptx::mbarrier_expect(exchanged(group), Memory::kExchangeGroupBytes);
-    }
-    ptx::fence_mbarrier_init();
-  }
-
-  // --- the producer, one thread ---
-
-  /// Where the rows of weight of a tile begin, in coordinates of the map.
-  struct WeightPlace {
-    int sixteenth;  // kLinear: the row
-    int head;       // kQkv only
-  };
-
-  __device__ WeightPlace weight_place(const Place& place) const {
-    const int column = column_of(place.column_tile);
-    if constexpr (kProduct == Product::kLinear) return {column, 0};
-    if constexpr (kProduct == Product::kGeglu) return {column / 16, 0};
-    return {column % p.rope.head_dim / 16, column / p.rope.head_dim};
-  }
-
-  __device__ void load_weight(int stage, WeightPlace from, int block, std::uint64_t policy) const {
-    const std::uint32_t to = stage_at(stage) + Memory::kXBytes;
-    const int k = block * kBlock;
-    if constexpr (kProduct == Product::kLinear) {
-      ptx::tensor_load(to, &p.weight_map, k, from.sixteenth, full(stage), policy);
-    } else if constexpr (kProduct == Product::kGeglu) {
-      ptx::tensor_load(to, &p.weight_map, k, 0, 0, from.sixteenth, full(stage), policy);
-    } else {
-#pragma unroll
-      for (int i = 0; i < kTile.columns; i += Memory::kHeadBox) {
-        ptx::tensor_load(to + i * kBlockRowBytes, &p.weight_map, k, 0, 0, from.sixteenth, from.head,
-                         full(stage), policy);
-        from.sixteenth += Memory::kHeadBox / 16;
-        if (16 * from.sixteenth < p.rope.head_dim) continue;
-        from.sixteenth = 0;
-        ++from.head;
-      }
-    }
-  }
-
-  /// One thread's share of the rows' scales in a block.
-  __device__ std::uint32_t scales_at(int stage) const {
-    return base + Memory::kScales + stage * Memory::kScaleBytes;
-  }
-
-  __device__ int rows_from(int row) const { return min(kRows, p.gemm.m - row); }
-
-  __device__ void load_scales(int stage, int row, int block) const {
-    const std::int64_t first = p.gemm.x_blocks == 1 ? 0 : block;
-    ptx::bulk_load(scales_at(stage), p.gemm.x_scales + first * p.gemm.m + row,
-                   rows_from(row) * int(sizeof(float)), full(stage));
-  }
-
-  __device__ void load_x(int stage, int row, int block) const {
-    if constexpr (Scales::kBlocks) load_scales(stage, row, block);
-    constexpr int kFetched = Memory::kFetchedRows;
-    const int first = kShares ? rank * kFetched : 0;
-    const auto load_box = [&](const CUtensorMap& map, int i) {
-      const std::uint32_t to = stage_at(stage) + i * kBlockRowBytes;
-      if constexpr (kShares) {
-        ptx::tensor_load_multicast(to, &map, block * kBlock, row + i, full(stage), 3);
-      } else {
-        ptx::tensor_load(to, &map, block * kBlock, row + i, full(stage));
-      }
-    };
-    if (row + kRows <= p.gemm.m) return load_box(p.x_map, first);
-#pragma unroll
-    for (int i = first; i < first + kFetched; i += Memory::kPartBoxRows) {
-      if (row + i < p.gemm.m) load_box(p.x_part_map, i);
-    }
-  }
-
-  /// What a stage of the tile that begins at `row` receives, from both CTAs.
-  __device__ std::uint32_t stage_bytes(int row) const {
-    constexpr int kBox = Memory::kPartBoxRows;
-    const int boxes = (rows_from(row) + kBox - 1) / kBox;
-    const int scales = Scales::kBlocks ? rows_from(row) * int(sizeof(float)) : 0;
-    return (boxes * kBox + kTile.columns) * kBlockRowBytes + scales;
-  }
-
-  /// The product's first column of a tile.
-  __device__ int column_of(int column_tile) const {
-    return p.first_column + column_tile * kTile.columns;
-  }
-
-  /// Before wait_for_previous(): weights into the whole ring. Returns the number of stages.
-  __device__ int produce_early(std::uint64_t policy) const {
-    ptx::prefetch_tensor_map(&p.x_map);
-    ptx::prefetch_tensor_map(&p.weight_map);
-    const int count = min(Memory::kStages, block_count());
-    const Place place = place_of(first_unit());
-    for (int stage = 0; stage < count; ++stage) {
-      ptx::mbarrier_expect(full(stage), stage_bytes(place.row));
-      load_weight(stage, weight_place(place), first_block() + stage, policy);
-    }
-    return count;
-  }
-
-  __device__ void produce(int early, std::uint64_t policy) const {
-    RingState ring;
-    for (int unit = first_unit(); unit < p.units; unit += unit_step()) {
-      const Place place = place_of(unit);
-      const WeightPlace weight = weight_place(place);
-      for (int block = first_block(); block < first_block() + block_count(); ++block) {
-        if (--early < 0) {
-          ptx::mbarrier_wait(empty(ring.stage), ring.parity ^ 1);
-          ptx::mbarrier_expect(full(ring.stage), stage_bytes(place.row));
-          load_weight(ring.stage, weight, block, policy);
-        }
-        load_x(ring.stage, place.row, block);
-        ring.advance();
-      }
-    }
-  }
-
-  // --- the threads that fetch terms ---
-
-  __device__ float* terms() const { return reinterpret_cast<float*>(shared + Memory::kTermsAt); }
-
-  __device__ ColumnVectors<Scales::kScaled> column_vectors() const {
-    float* const first = terms();
-    constexpr int kColumns = kTile.columns;
-    return {first, first + kColumns, first + 2 * kColumns, first + 3 * kColumns};
-  }
-
-  __device__ RowTerms row_terms() const {
-    float* const first = terms() + Memory::kColumnTerms * kTile.columns;
-    return {first, reinterpret_cast<int*>(first + kRows)};
-  }
-
-  __device__ void fetch_columns_of(int unit, int thread) const {
-    const int column = column_of(place_of(unit).column_tile);
-    fetch_columns<kProduct, kTile>(p, column_vectors(), column, thread, kTermThreads);
-  }
-
-  /// Those of the first tile's columns, which no kernel of a chain writes, are there already.
-  __device__ void fetch_terms(int thread) const {
-    std::uint32_t parity = 1;
-    for (int unit = first_unit(); unit < p.units; unit += unit_step()) {
-      ptx::mbarrier_wait(terms_empty(), parity);
-      if (unit != first_unit()) fetch_columns_of(unit, thread);
-      constexpr bool kRowScales = Scales::kScaled && !Scales::kBlocks;
-      fetch_rows<kProduct, kTile, kRowScales>(p, row_terms(), place_of(unit).row, thread,
-                                              kTermThreads);
-      ptx::mbarrier_arrive(terms_full());
-      parity ^= 1;
-    }
-  }
-
-  // --- the consumers ---
 
   /// Gives the terms of a tile back, by a whole warp that has used them.
   __device__ void release_terms() const {
@@ -397,7 +212,7 @@ struct TiledKernel {
   __device__ void consume(int group) const {
     RingState ring;
     std::uint32_t parity = 0;  // of the terms
-    for (int unit = first_unit(); unit < p.units; unit += unit_step()) {
+    for (int unit = this->first_unit(); unit < p.units; unit += this->unit_step()) {
       const Place place = place_of(unit);
       if (place.row + group * kGroupRows < p.gemm.m) {
         compute(place, group, ring, parity);
@@ -408,28 +223,13 @@ struct TiledKernel {
     }
   }
 
-  /// By the threads that do not multiply.
-  __device__ void beside(int thread) const {
-    if (thread >= 32) {
-      fetch_columns_of(first_unit(), thread - 32);
-      cuda::wait_for_previous();
-      return fetch_terms(thread - 32);
-    }
-    const std::uint64_t policy =
-        p.reads_again ? ptx::evict_normal_policy() : ptx::evict_first_policy();
-    const int early = thread == 0 ? produce_early(policy) : 0;
-    cuda::wait_for_previous();
-    if (thread == 0) produce(early, policy);
-    __syncwarp();
-  }
-
   /// Registers move from these to consumers whose sums need them.
   __device__ void run(int group) const {
     constexpr bool kMoves = !Memory::kNarrow;
     if (group == kTile.row_groups) {
       if constexpr (kMoves && kTile.row_groups == 2) ptx::shrink_registers<56>();
       if constexpr (kMoves && kTile.row_groups == 3) ptx::shrink_registers<56>();
-      beside(int(threadIdx.x) - kConsumers);
+      this->supply(int(threadIdx.x) - kConsumers);
     } else {
       if constexpr (kMoves && kTile.row_groups == 2) ptx::grow_registers<224>();
       if constexpr (kMoves && kTile.row_groups == 3) ptx::grow_registers<152>();

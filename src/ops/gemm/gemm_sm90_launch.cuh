@@ -18,7 +18,7 @@ __global__ void __launch_bounds__((threads_of<Scaling<T, kProduct>>(GemmTile{kRo
   const std::uint32_t address = ptx::shared_address(memory);
   const std::uint32_t base = (address + 1023) / 1024 * 1024;
   const int rank = Kernel::kPaired ? int(ptx::cluster_rank()) : 0;
-  const Kernel kernel{p, memory + (base - address), base, rank};
+  const Kernel kernel{{p, memory + (base - address), base, rank}};
   if (threadIdx.x == 0) kernel.init_barriers();
   if constexpr (Kernel::kPaired) {
     ptx::cluster_arrive_relaxed();

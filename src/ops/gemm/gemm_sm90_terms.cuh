@@ -56,26 +56,40 @@ __device__ inline int weight_row(const TiledGemm& p, int column) {
   return column;
 }
 
-/// Fills the vectors of the tile that begins at `column` of the product, by `threads` threads.
-template <Product kProduct, GemmTile kTile, bool kScaled>
+/// Fills the vectors of the tile that begins at `column` of the product, by kThreads threads. All
+/// loads are on their way together.
+template <Product kProduct, GemmTile kTile, int kThreads, bool kScaled>
 __device__ inline void fetch_columns(const TiledGemm& p, const ColumnVectors<kScaled>& to,
-                                     int column, int thread, int threads) {
+                                     int column, int thread) {
   constexpr int kOut = kProduct == Product::kGeglu ? 2 : 1;  // columns of the product for one
-  const int columns = kOut * p.gemm.n;
-#pragma unroll 1
-  for (int i = thread; i < kTile.columns; i += threads) {
-    const bool given = p.gemm.bias && column + i < columns;
-    to.bias[i] = given ? p.gemm.bias[weight_row<kProduct>(p, column + i)] : 0.0f;
-    if constexpr (kScaled) {
-      const bool there = column + i < columns;
-      to.weight[i] = there ? p.gemm.weight_scales[weight_row<kProduct>(p, column + i)] : 0.0f;
-    }
-  }
-#pragma unroll 1
-  for (int i = thread; kProduct != Product::kQkv && i < kTile.columns / kOut; i += threads) {
+  constexpr int kSteps = (kTile.columns + kThreads - 1) / kThreads;
+  const GemmParams& g = p.gemm;
+  const auto load = [&](const float* vector, int i, bool there, float neutral) {
+    return vector && there ? vector[i] : neutral;
+  };
+  float bias[kSteps], weight[kSteps], gate[kSteps], scale[kSteps];
+#pragma unroll
+  for (int step = 0; step < kSteps; ++step) {
+    const int i = thread + step * kThreads;
+    const bool is_product = i < kTile.columns && column + i < kOut * g.n;
+    const int row = weight_row<kProduct>(p, column + i);
+    bias[step] = load(g.bias, row, is_product, 0);
+    if constexpr (kScaled) weight[step] = load(g.weight_scales, row, is_product, 0);
+    if constexpr (kProduct == Product::kQkv) continue;
     const int out = column / kOut + i;
-    to.gate[i] = p.gemm.gate && out < p.gemm.n ? p.gemm.gate[out] : 1.0f;
-    to.scale[i] = p.gemm.scale && out < p.gemm.n ? p.gemm.scale[out] : 1.0f;
+    const bool is_out = i < kTile.columns / kOut && out < g.n;
+    gate[step] = load(g.gate, out, is_out, 1);
+    scale[step] = load(g.scale, out, is_out, 1);
+  }
+#pragma unroll
+  for (int step = 0; step < kSteps; ++step) {
+    const int i = thread + step * kThreads;
+    if (i >= kTile.columns) break;
+    to.bias[i] = bias[step];
+    if constexpr (kScaled) to.weight[i] = weight[step];
+    if (kProduct == Product::kQkv || i >= kTile.columns / kOut) continue;
+    to.gate[i] = gate[step];
+    to.scale[i] = scale[step];
   }
 }
 
