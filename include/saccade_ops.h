@@ -92,7 +92,8 @@ enum {
  *
  * Any mix of types. Sums and activation in f32, one rounding at the store. On Hopper, the tensor
  * cores add up products of two e4m3 with about 14 bits; and for GEGLU of at most 64 rows of bf16,
- * parts of the sums are rounded to f16 on their way to an out in bf16 (docs/numerics.md). */
+ * or of f16 beside a weight in e4m3, parts of the sums are rounded to f16 on their way to an out of
+ * the same type (docs/numerics.md). */
 SACCADE_API saccade_status saccade_ops_linear(const saccade_tensor* x,
                                               const saccade_tensor* x_scales,
                                               const saccade_tensor* weight,
@@ -144,7 +145,7 @@ SACCADE_API saccade_status saccade_ops_rope(const saccade_tensor* qkv,
  *   q        [rows, heads, head_dim]        floating
  *   k, v     [kv_rows, kv_heads, head_dim]  q's type; heads is a multiple of kv_heads
  *   visible  [rows]                         i32 from 1 to kv_rows; absent: every row sees all
- *   out      [rows, heads head_dim]         q's type
+ *   out      [rows, heads head_dim]         floating
  *
  * Logits, softmax and sums in f32. `visible` in device memory is not checked. */
 SACCADE_API saccade_status saccade_ops_attention(const saccade_tensor* q, const saccade_tensor* k,
