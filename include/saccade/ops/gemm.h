@@ -50,8 +50,9 @@ struct GemmEpilogue {
 /// Sums and the epilogue in f32, one rounding at the store. Any mix of types. On Hopper, the tensor
 /// cores add up products of two e4m3 with about 14 bits; and for at most 64 rows of bf16, or of f16
 /// beside weights in e4m3, parts of the sums are rounded to f16 on their way to an out in 16 bits
-/// or with a next norm (docs/numerics.md). Overlap: reads weight and guidance before the previous
-/// kernel has finished.
+/// or with a next norm (docs/numerics.md).
+///
+/// Overlap: reads weight and guidance before the previous kernel has finished.
 void gemm(const Stream&, const ScaledMatrix& x, const ScaledMatrix& weight, const GemmEpilogue&,
           Tensor out);
 
