@@ -131,8 +131,8 @@ __device__ inline float4 neighbours(float2 first, float2 second) {
 
 constexpr int kFours = kChunk / 2;  // of a lane, in a chunk
 
-/// The residual of one of a thread's rows, a chunk or two ahead: the first arrive during the
-/// product.
+/// The residual of one of a thread's rows, a chunk or two ahead: the first arrive during the last
+/// products.
 template <GemmTile kTile>
 struct Residual {
   // Wide tiles leave fewer registers.

@@ -42,7 +42,7 @@ __device__ inline HeadRow head_row(const RopeParams& p, int head, int row, int p
 }
 
 /// The cosines and sines of one of a thread's rows, for a chunk: those of the first arrive during
-/// the product.
+/// the last products.
 struct Turns {
   Turn turn[kChunk];
 
