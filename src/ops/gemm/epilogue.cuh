@@ -19,6 +19,11 @@ __device__ inline float activate(Activation activation, float x) {
   return x;
 }
 
+/// 1 / rms of a row whose squares add up to `sum`.
+__device__ inline float norm_factor_of(const GemmParams& p, float sum) {
+  return rsqrtf(__fdividef(sum, float(p.k)) + p.norm_eps);
+}
+
 /// 1 / rms of a row whose squares a producer summed in parts; their number is a multiple of 4.
 __device__ inline float norm_factor(const GemmParams& p, int row) {
   if (!p.norm_squares) return 1.0f;
@@ -30,7 +35,7 @@ __device__ inline float norm_factor(const GemmParams& p, int row) {
     const float4 four = parts[i];
     sum += (four.x + four.y) + (four.z + four.w);
   }
-  return rsqrtf(__fdividef(sum, float(p.k)) + p.norm_eps);
+  return norm_factor_of(p, sum);
 }
 
 /// 1 / rms of the tokens from `first_token` on, by one warp.

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <type_traits>
+
+#include "cuda/launch.h"
+#include "cuda/ptx/memory.cuh"
 #include "cuda/ptx/wgmma.cuh"
 #include "ops/gemm/gemm_sm90_forms.cuh"
 #include "ops/gemm/gemm_sm90_heads.cuh"
@@ -118,8 +122,7 @@ struct TiledKernel : TiledSupply<T, kProduct, kTile> {
   template <typename Meanwhile>
   __device__ void sum_blocks(float (&sums)[kSums], int group, RingState& ring,
                              Meanwhile meanwhile) const {
-    const int row =
-        group * kGroupRows + int(threadIdx.x) % kGroupThreads / 32 * 16 + int(threadIdx.x) % 32 / 4;
+    const int row = group * kGroupRows + row_in_group();
     float products[kSums];
 #pragma unroll
     for (float& sum : sums) sum = 0;
@@ -175,6 +178,7 @@ struct TiledKernel : TiledSupply<T, kProduct, kTile> {
     }
   }
 
+  /// One tile.
   __device__ void compute(const Place& place, int group, RingState& ring,
                           std::uint32_t terms_parity) const {
     const int row = place.row + group * kGroupRows;
@@ -226,13 +230,12 @@ struct TiledKernel : TiledSupply<T, kProduct, kTile> {
   /// Registers move from these to consumers whose sums need them.
   __device__ void run(int group) const {
     constexpr bool kMoves = !Memory::kNarrow;
+    static_assert(!kMoves || kTile.row_groups == 2 || kTile.row_groups == 3);
     if (group == kTile.row_groups) {
-      if constexpr (kMoves && kTile.row_groups == 2) ptx::shrink_registers<56>();
-      if constexpr (kMoves && kTile.row_groups == 3) ptx::shrink_registers<56>();
+      if constexpr (kMoves) ptx::shrink_registers<56>();
       this->supply(int(threadIdx.x) - kConsumers);
     } else {
-      if constexpr (kMoves && kTile.row_groups == 2) ptx::grow_registers<224>();
-      if constexpr (kMoves && kTile.row_groups == 3) ptx::grow_registers<152>();
+      if constexpr (kMoves) ptx::grow_registers<kTile.row_groups == 2 ? 224 : 152>();
       cuda::wait_for_previous();
       consume(group);
     }

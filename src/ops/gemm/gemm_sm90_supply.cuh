@@ -1,6 +1,6 @@
 #pragma once
 
-#include <type_traits>
+#include <cstdint>
 
 #include "cuda/launch.h"
 #include "cuda/ptx/memory.cuh"
@@ -63,7 +63,7 @@ struct TiledSupply {
       ptx::mbarrier_init(full(stage), 1);
       // A stage is free when each consumer warp that reads it says so; a shared one is filled
       // from both CTAs at once.
-      ptx::mbarrier_init(empty(stage), 4 * kTile.row_groups * (kShares ? 2 : 1));
+      ptx::mbarrier_init(empty(stage), kConsumers / 32 * (kShares ? 2 : 1));
     }
     ptx::mbarrier_init(terms_full(), kTermThreads);
     ptx::mbarrier_init(terms_empty(), kConsumers / 32);
@@ -74,7 +74,7 @@ struct TiledSupply {
     ptx::fence_mbarrier_init();
   }
 
-  // --- the producer, one thread ---
+  // --- copies, each by one thread ---
 
   /// Where the rows of weight of a tile begin, in coordinates of the map.
   struct WeightPlace {
@@ -208,7 +208,7 @@ struct TiledSupply {
     fetch_columns<kProduct, kTile, kTermThreads>(p, column_vectors(), column_of(place.column_tile),
                                                  thread);
     constexpr bool kRowScales = Scales::kScaled && !Scales::kBlocks;
-    fetch_rows<kProduct, kTile, kRowScales>(p, row_terms(), place.row, thread, kTermThreads);
+    fetch_rows<kProduct, kTile, kTermThreads, kRowScales>(p, row_terms(), place.row, thread);
     ptx::mbarrier_arrive(terms_full());
   }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "cuda/ptx/memory.cuh"
+#include "ops/gemm/epilogue.cuh"
 #include "ops/gemm/gemm_sm90.cuh"
 
 // What the epilogue of a tile combines its sums with, beside the residual and RoPE's turns. The
@@ -40,6 +41,11 @@ __device__ inline int quad_lane() { return int(threadIdx.x % 4); }
 __device__ inline float quad_sum(float value) {
   value += __shfl_xor_sync(~0u, value, 1);
   return value + __shfl_xor_sync(~0u, value, 2);
+}
+
+/// The upper of a thread's two rows, which are eight apart, among those of its warpgroup.
+__device__ inline int row_in_group() {
+  return int(threadIdx.x) % kGroupThreads / 32 * 16 + int(threadIdx.x) % 32 / 4;
 }
 
 /// The row of weight, and of bias, that is a column of the product.
@@ -109,30 +115,28 @@ __device__ inline float sum_of_parts(const float* parts, int count) {
   return quad_sum(sum);
 }
 
-/// Fills the terms of the tile's rows, from `row` on, by `threads` threads of whole warps. After
+/// Fills the terms of the tile's rows, from `row` on, by kThreads threads of whole warps. After
 /// wait_for_previous().
-template <Product kProduct, GemmTile kTile, bool kRowScales>
-__device__ inline void fetch_rows(const TiledGemm& p, const RowTerms& to, int row, int thread,
-                                  int threads) {
+template <Product kProduct, GemmTile kTile, int kThreads, bool kRowScales>
+__device__ inline void fetch_rows(const TiledGemm& p, const RowTerms& to, int row, int thread) {
   constexpr int kRows = kGroupRows * kTile.row_groups;
   const int rows = min(kRows, p.gemm.m - row);
   const auto scale_of_row = [&](int i) { return kRowScales ? p.gemm.x_scales[row + i] : 1.0f; };
   if (p.gemm.norm_squares) {
-    const int quads = threads / 4;
+    constexpr int kQuads = kThreads / 4;
 #pragma unroll 1
-    for (int first = 0; first < rows; first += quads) {
+    for (int first = 0; first < rows; first += kQuads) {
       const int i = min(first + thread / 4, rows - 1);
       const std::int64_t from = std::int64_t(row + i) * p.gemm.norm_parts;
       const float sum = sum_of_parts(p.gemm.norm_squares + from, p.gemm.norm_parts);
-      const float mean = __fdividef(sum, float(p.gemm.k));
-      const float factor = rsqrtf(mean + p.gemm.norm_eps) * scale_of_row(i);
+      const float factor = norm_factor_of(p.gemm, sum) * scale_of_row(i);
       if (quad_lane() == 0) to.factors[i] = factor;
     }
   } else {
-    for (int i = thread; i < rows; i += threads) to.factors[i] = scale_of_row(i);
+    for (int i = thread; i < rows; i += kThreads) to.factors[i] = scale_of_row(i);
   }
   if constexpr (kProduct == Product::kQkv) {
-    for (int i = thread; i < rows; i += threads) to.positions[i] = p.rope.positions[row + i];
+    for (int i = thread; i < rows; i += kThreads) to.positions[i] = p.rope.positions[row + i];
   }
 }
 
@@ -143,8 +147,7 @@ __device__ inline void take_rows(const TiledGemm& p, const RowTerms& from, int r
 #pragma unroll
   for (int i = 0; i < kThreadRows<kTile>; ++i) {
     const int lower = kThreadRows<kTile> == 1 ? rank : i;
-    const int local =
-        first + int(threadIdx.x) % kGroupThreads / 32 * 16 + int(threadIdx.x) % 32 / 4 + 8 * lower;
+    const int local = first + row_in_group() + 8 * lower;
     rows[i] = {row + local, 1, 0};
     if (row + local >= p.gemm.m) continue;
     rows[i].factor = from.factors[local];
