@@ -147,7 +147,8 @@ SACCADE_API saccade_status saccade_ops_rope(const saccade_tensor* qkv,
  *   visible  [rows]                         i32 from 1 to kv_rows; absent: every row sees all
  *   out      [rows, heads head_dim]         floating
  *
- * Logits, softmax and sums in f32. `visible` in device memory is not checked. */
+ * Logits, softmax and sums in f32; the softmax's weights may be rounded to the type of q. `visible`
+ * in device memory is not checked. */
 SACCADE_API saccade_status saccade_ops_attention(const saccade_tensor* q, const saccade_tensor* k,
                                                  const saccade_tensor* v,
                                                  const saccade_tensor* visible, float scale,

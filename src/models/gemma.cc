@@ -97,9 +97,10 @@ void Gemma::allocate(Arena& arena, int rows, int steps, DType type) {
   // A row of many goes through wide tiles of any width, whose number must not exceed the parts.
   const int part = rows > kFewRows ? 32 : 64;
   const int parts = (dims_.width + part - 1) / part;
-  // What meets weights in e4m3 is f16: Hopper converts them to that alone in one instruction.
+  // What meets weights in e4m3 is f16, as far as there are kernels for few rows: Hopper converts
+  // such weights to f16 alone in one instruction.
   const bool meets_e4m3 = operands_ == Operands::kScaledWeights && type == DType::kBf16;
-  const DType operand = meets_e4m3 ? DType::kF16 : type;
+  const DType operand = meets_e4m3 && rows <= kFewRows ? DType::kF16 : type;
   a_.x = arena.allocate({rows, dims_.width}, DType::kF32);
   a_.y = arena.allocate({rows, dims_.width}, operand);
   a_.squares = arena.allocate({rows, parts}, DType::kF32);

@@ -44,7 +44,7 @@ class Gemma {
   /// What the products of the layers are of.
   enum class Operands {
     kPlain,          // weights and activations in the policy's precision
-    kScaledWeights,  // weights in e4m3; what they multiply in f16 where the policy is in bf16
+    kScaledWeights,  // weights in e4m3; few rows that they multiply in f16 where others are in bf16
     kScaled,         // weights and activations in e4m3; keys, values and queries are not
   };
 

@@ -426,6 +426,8 @@ std::vector<OpCase> scaled_skinny() {
       make({50, 512, 256, kBf16, kBf16, kBf16, kGeglu, kQuantized}),
       make({50, 32, 256, kF32, kF32, kF32, kNone, kQuantized}),
       make({65, 1024, 264, kF16, kE4m3, kF16, kGeglu, kNormAndBias}),  // more rows than skinny
+      make({65, 1024, 264, kBf16, kE4m3, kBf16, kGeglu, kNormAndBias}),
+      make({130, 512, 256, kBf16, kE4m3, kF32, kNone, kResidualStream}),
       make({130, 512, 256, kF16, kE4m3, kF32, kNone, kResidualStreamF16}),
       make({50, 1024, 32, kF16, kE4m3, kF32, kNone, kWithBias}),  // few columns, a short k
       make({50, 32, 1024, kF16, kE4m3, kF32, kNone, kWithBias}),
